@@ -1,0 +1,74 @@
+# Every command of the project; `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV_VERSION := 0.13.9
+UV := .tools/uv/bin/uv
+PYTHON := .venv/bin/python
+export UV_PYTHON_DOWNLOADS := never
+APT := apt-get install make python3-pip python3-venv libpython3.11
+
+.PHONY: help demo test test-long test-gpu check compile generate bench images lock preflight clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: .venv/.installed ## the whole journey on this machine; results in demo-out/
+	$(PYTHON) -m reelspace.cli demo run --out demo-out
+
+test: .venv/.installed ## every test without containers and clusters, one line per skip
+	$(PYTHON) -m pytest -n 2 -m "not journey and not long and not gpu" -q
+
+test-long: .venv/.installed ## the full counts named in the issues; takes hours
+	$(PYTHON) -m pytest -m "journey or long" -q
+
+test-gpu: .venv/.installed ## the tests that need a GPU
+	$(PYTHON) -m pytest -m gpu -q
+
+check: .venv/.installed ## lint, types, direction of imports, generated files, docs
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) kfp_compile.py --check
+	$(PYTHON) -m reelspace.serving.signatures --check
+	$(PYTHON) -m reelspace.core.digest --check-lock requirements/dev.lock reelspace/core/lock_digest.txt
+	$(PYTHON) -m pytest -q tests/docs
+
+compile: .venv/.installed ## pipelines/*.py -> pipelines/compiled/*.yaml
+	$(PYTHON) kfp_compile.py
+
+generate: compile ## write every generated file anew
+	$(PYTHON) -m reelspace.serving.signatures --write
+	$(PYTHON) -m reelspace.core.digest --write-lock requirements/dev.lock reelspace/core/lock_digest.txt
+	$(PYTHON) docs/generate.py
+
+bench: .venv/.installed ## run every benchmark; results in benchmarks/results/
+	for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script || exit 1; done
+
+images: ## build the images of the steps and servers with podman
+	for target in signals train serving search; do podman build --target $$target -t reelspace/python-$$target:0.1.0 . || exit 1; done
+
+lock: $(UV) ## resolve pyproject.toml into requirements/*.lock
+	for extra in dev signals media train serving search; do \
+	  $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra $$extra \
+	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) pyproject.toml -o requirements/$$extra.lock || exit 1; \
+	  [ $$extra != dev ] || sed -nE 's/^([A-Za-z0-9._-]+==[^ ;]+)( ;.*[^\\ ])? *\\?$$/\1\2/p' requirements/dev.lock > requirements/dev.txt; \
+	done; rm -f requirements/dev.txt
+	$(MAKE) generate
+
+preflight:
+	@python3 -m pip --version >/dev/null 2>&1 && python3 -c 'import venv' 2>/dev/null \
+	  && { ldconfig -p | grep -q 'libpython3\.1[12]\.so' || ls $$(python3 -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')/libpython3.1[12].so* >/dev/null 2>&1; } \
+	  || { echo "missing system packages: $(APT)" >&2; exit 2; }
+
+$(UV): | preflight
+	python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --target .tools/uv uv==$(UV_VERSION)
+
+.venv/.installed: requirements/dev.lock pyproject.toml $(UV)
+	[ -x $(PYTHON) ] || $(UV) venv -q --python python3 .venv
+	$(UV) pip install -q --python $(PYTHON) --require-hashes -r requirements/dev.lock
+	$(UV) pip install -q --python $(PYTHON) --no-deps -e .
+	touch $@
+
+clean: ## remove what the commands made
+	rm -rf .venv .tools demo-out

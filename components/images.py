@@ -1,0 +1,5 @@
+"""Images of the components, one per extra of `pyproject.toml`."""
+
+SIGNALS = "reelspace/python-signals:0.1.0"
+TRAIN = "reelspace/python-train:0.1.0"
+SEARCH = "reelspace/python-search:0.1.0"

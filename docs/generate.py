@@ -1,0 +1,140 @@
+"""Write the generated pages of docs/reference, or check that they are current (`--check`).
+
+report.schema.json and report.md from the report's model, cli.md from the command line, settings.md from each step's settings.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import typer
+
+from reelspace.cli.main import app
+from reelspace.core.settings import Settings
+from reelspace.demo.report import Report, schema
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+STEP_SETTINGS = {
+    "import_tables": "ImportSettings",
+    "preprocess_signals": "SignalsSettings",
+    "preprocess_media": "MediaSettings",
+    "pretrain": "TrainSettings",
+    "distill": "DistillSettings",
+    "embed": "EmbedSettings",
+    "evaluate": "EvaluateSettings",
+    "export": "ExportSettings",
+    "build_index": "BuildIndexSettings",
+    "promote": "PromoteSettings",
+}
+
+
+def pages() -> dict[str, str]:
+    """Give every generated page by file name."""
+    return {
+        "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        "report.md": report_page(),
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+    }
+
+
+def fields(model: type[Settings], path: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Walk a settings model: dotted name, type, default, description."""
+    for name, field in model.model_fields.items():
+        dotted = f"{path}{field.alias or name}"
+        inner = _settings_of(field.annotation)
+        default = "" if field.is_required() else _default(field.get_default(call_default_factory=True))
+        yield dotted, _type_name(field.annotation), default, field.description or ""
+        if inner is not None:
+            yield from fields(inner, f"{dotted}.")
+
+
+def _default(value: object) -> str:
+    return "" if isinstance(value, Settings) else f"`{value}`"
+
+
+def _settings_of(annotation: Any) -> type[Settings] | None:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, Settings):
+            return candidate
+    return None
+
+
+def _type_name(annotation: Any) -> str:
+    name = annotation.__name__ if isinstance(annotation, type) and not getattr(annotation, "__args__", ()) else str(annotation)
+    for prefix in ("typing.", "datetime.", "pathlib."):
+        name = name.replace(prefix, "")
+    return name.rsplit(".", 1)[-1] if "[" not in name and "|" not in name else name.replace("reelspace.", "").replace("|", "or")
+
+
+def _table(model: type[Settings]) -> str:
+    rows = [f"| `{name}` | {kind} | {default} | {text} |" for name, kind, default, text in fields(model)]
+    return "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def report_page() -> str:
+    """Document demo-out/report.json."""
+    return (
+        "# report.json\n\nThe figures of one journey, written by `reelspace demo run` and `reelspace run`. "
+        "Schema: [report.schema.json](report.schema.json). A share is between 0 and 1; null means that this journey could not measure it.\n\n"
+        f"{_table(Report)}\n"
+    )
+
+
+def settings_page() -> str:
+    """Document the settings of every step."""
+    parts = ["# Settings of the steps\n\nOne JSON object per step; override on the command line with `--set step.key=value`.\n"]
+    for step, name in STEP_SETTINGS.items():
+        module = importlib.import_module(f"reelspace.steps.{step}")
+        parts.append(f"## {step}\n\n{_table(getattr(module, name))}\n")
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """Document every command with its options."""
+    parts = ["# The command line\n\n`reelspace` and `python -m reelspace.cli` are the same.\n"]
+    root = typer.main.get_command(app)
+    for path, command in _commands(root, ("reelspace",)):
+        parts.append(f"## {' '.join(path)}\n\n{(command.help or '').strip()}\n")
+        rows = [
+            f"| `{', '.join(parameter.opts)}` | {'required' if parameter.required else f'`{parameter.default}`'} | {getattr(parameter, 'help', '') or ''} |"
+            for parameter in command.params
+            if parameter.name != "help"
+        ]
+        if rows:
+            parts.append("\n".join(["| option | default | meaning |", "|---|---|---|", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group) or hasattr(command, "commands"):
+        for name, inner in sorted(command.commands.items()):  # type: ignore[attr-defined]
+            yield from _commands(inner, (*path, name))
+    else:
+        yield path, command
+
+
+def main() -> int:
+    """Write or check; 0 when all is current."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in pages().items():
+        target = REFERENCE / name
+        if not check:
+            target.write_text(text)
+        elif not target.is_file() or target.read_text() != text:
+            stale.append(f"docs/reference/{name}")
+    if stale:
+        print(f"not current: {', '.join(stale)}; run `make generate`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""From tables and media to promoted encoders and a searchable index."""
+
+from kfp import dsl
+from kfp.dsl import PipelineTask
+
+from components.build_index.component import build_index
+from components.distill.component import distill
+from components.embed.component import embed
+from components.evaluate.component import evaluate
+from components.export.component import export
+from components.import_tables.component import import_tables
+from components.preprocess_media.component import preprocess_media
+from components.preprocess_signals.component import preprocess_signals
+from components.pretrain.component import pretrain
+from components.promote.component import promote
+from pipelines import resources
+from pipelines.resources import Resources
+
+
+def _on(task: PipelineTask, size: Resources) -> PipelineTask:
+    # reelspace keys every step by content; kfp's cache looks at names only, so it stays off.
+    return task.set_cpu_limit(size.cpu).set_memory_limit(size.memory).set_caching_options(False)
+
+
+@dsl.pipeline(name="train-and-publish", description="Train on media and crowd, distil, evaluate, export, index, promote.")
+def train_and_publish(
+    tables_uri: str,
+    media_root: str,
+    truth_uri: str = "",
+    import_tables_settings: str = "{}",
+    preprocess_signals_settings: str = "{}",
+    preprocess_media_settings: str = "{}",
+    pretrain_settings: str = "{}",
+    distill_settings: str = "{}",
+    embed_settings: str = "{}",
+    evaluate_settings: str = "{}",
+    export_settings: str = "{}",
+    build_index_settings: str = "{}",
+    promote_settings: str = "{}",
+) -> None:
+    """The whole journey; every setting is the JSON of the step of that name."""
+    tables = _on(import_tables(tables_uri=tables_uri, settings=import_tables_settings), resources.SMALL).outputs
+    labels = _on(preprocess_signals(tables=tables["tables"], settings=preprocess_signals_settings), resources.MEDIUM).outputs["labels"]
+    shards = _on(
+        preprocess_media(tables=tables["tables"], media=tables["media"], media_root=media_root, settings=preprocess_media_settings),
+        resources.MEDIUM,
+    ).outputs["shards"]
+    teacher = _on(pretrain(shards=shards, labels=labels, settings=pretrain_settings), resources.TRAIN).outputs["teacher"]
+    student = _on(distill(teacher=teacher, shards=shards, labels=labels, settings=distill_settings), resources.TRAIN).outputs["student"]
+    vectors = _on(embed(teacher=teacher, student=student, shards=shards, settings=embed_settings), resources.MEDIUM).outputs["vectors"]
+    evaluation = _on(
+        evaluate(teacher=teacher, student=student, vectors=vectors, labels=labels, truth_uri=truth_uri, settings=evaluate_settings),
+        resources.MEDIUM,
+    ).outputs["evaluation"]
+    repository = _on(export(teacher=teacher, student=student, settings=export_settings), resources.MEDIUM).outputs["repository"]
+    index = _on(build_index(vectors=vectors, settings=build_index_settings), resources.MEDIUM).outputs["index"]
+    _on(promote(evaluation=evaluation, repository=repository, index=index, settings=promote_settings), resources.SMALL)

@@ -1,0 +1,25 @@
+"""The `reelspace` command: one thin file per command group, heavy rooms imported inside the commands."""
+
+import sys
+
+import typer
+
+from reelspace.cli import demo, journey, search
+from reelspace.core.steps import run_main
+
+app = typer.Typer(
+    name="reelspace",
+    help="Short videos and their crowd in one embedding space.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(demo.app, name="demo")
+app.command("run")(journey.run)
+app.command("serve")(journey.serve)
+app.command("search")(search.search)
+
+
+def main() -> None:
+    """Run the command line; errors of the tree become one line and their exit code."""
+    sys.exit(run_main(lambda: app(standalone_mode=True)))

@@ -1,0 +1,123 @@
+"""Running the compiled pipeline as a child process and following it.
+
+The library never imports kfp: `python -m pipelines.run` of the checkout does, in a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from reelspace.core.artifacts import Artifact, open_artifact
+from reelspace.core.errors import InternalError, ReelspaceError, TemporaryError, UserError
+from reelspace.core.processes import child, stop
+from reelspace.core.store import open_store
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ERROR_OF_EXIT: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryError}
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """One line of the pipeline's journal."""
+
+    name: str
+    wall_seconds: float
+    reused: bool
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRun:
+    """A finished run: its steps in order and their artifacts by name."""
+
+    store_url: str
+    steps: tuple[FinishedStep, ...]
+
+    def artifact(self, name: str) -> Artifact:
+        """Open an output of the run, e.g. "vectors"."""
+        ids = {output: artifact_id for step in self.steps for output, artifact_id in step.outputs.items()}
+        return open_artifact(open_store(self.store_url), ids[name])
+
+
+def run_pipeline(
+    out: Path, sections: Mapping[str, object], *, tables: Path | None, truth: Path | None = None, console: Console
+) -> PipelineRun:
+    """Run `train_and_publish` on this machine and print one line per finished step.
+
+    Args:
+        out: holds store/, work/ and logs/.
+        sections: settings per step.
+        tables: directory of the input tables; None when `import_tables.paths` names each file.
+        truth: root of a generated world, read by evaluate only.
+        console: where progress goes; everything else goes to logs/pipeline.log.
+
+    Raises:
+        UserError, TemporaryError, InternalError: as the failed step ended.
+    """
+    if not (CHECKOUT / "pipelines" / "run.py").is_file():
+        raise UserError(f"expected the checkout's pipelines/ folder beside the package at {CHECKOUT}; run from a checkout of reelspace")
+    settings = out / "settings.json"
+    settings.write_bytes(orjson.dumps(sections, option=orjson.OPT_INDENT_2))
+    store_url = str((out / "store").resolve())
+    command = [sys.executable, "-m", "pipelines.run", "train_and_publish", "--store", store_url]
+    command += ["--work", str((out / "work").resolve()), "--settings", str(settings.resolve())]
+    command += ["--tables", str(tables.resolve())] if tables else []
+    command += ["--truth", str(truth.resolve())] if truth else []
+    (out / "logs").mkdir(exist_ok=True)
+    environment = dict(os.environ) | {"REELSPACE_SUPERVISOR_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    process = child(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        done = _follow(process, out / "logs" / "pipeline.log", console)
+    finally:
+        code = stop(process) if process.poll() is None else process.returncode
+    if not done:
+        raise _failure(code, out / "logs" / "pipeline.log")
+    steps = [FinishedStep(row["step"], row["wall_seconds"], row["reused"], row["outputs"]) for row in done]
+    return PipelineRun(store_url, tuple(steps))
+
+
+def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console) -> Sequence[Mapping[str, object]] | None:
+    """Copy the child's output to the log, show each finished step, give the journal once it is printed."""
+    done = None
+    with log_path.open("wb") as log, console.status("starting the pipeline") as status:
+        for line in process.stdout or ():
+            log.write(line)
+            log.flush()
+            event = _event(line)
+            if event.get("event") == "progress":
+                status.update(_progress_text(event))
+            elif event.get("event") == "step" and event["exit_code"] == 0:
+                console.print(f"  {event['step']:<20} {event['seconds']:6.1f} s{'  reused' if event['reused'] else ''}", highlight=False)
+                status.update("...")
+            elif event.get("event") == "pipeline_done":
+                done = event["steps"]
+    process.wait()
+    return done  # type: ignore[return-value]
+
+
+def _progress_text(event: Mapping[str, object]) -> str:
+    figures = "  ".join(f"{name} {value}" for name, value in event.items() if name not in ("at", "event", "what", "done", "total", "seconds"))
+    return f"{event['what']}: {event['done']} of {event['total']}  {figures}"
+
+
+def _event(line: bytes) -> dict[str, object]:
+    text = line.strip()
+    if not text.startswith(b'{"'):
+        return {}
+    try:
+        event = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _failure(code: int, log_path: Path) -> ReelspaceError:
+    lines = log_path.read_text(errors="replace").strip().splitlines()
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    return ERROR_OF_EXIT.get(code, InternalError)(f"{last.removeprefix('error: ')} (log: {log_path})")
