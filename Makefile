@@ -49,11 +49,12 @@ images: ## build the images of the steps and servers with podman
 	for target in signals train serving search; do podman build --target $$target -t reelspace/python-$$target:0.1.0 . || exit 1; done
 
 lock: $(UV) ## resolve pyproject.toml into requirements/*.lock
+	rm -f requirements/pins.txt; touch requirements/pins.txt
 	for extra in dev signals media train serving search; do \
 	  $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --extra $$extra \
-	    $$([ $$extra = dev ] || echo --constraint requirements/dev.txt) pyproject.toml -o requirements/$$extra.lock || exit 1; \
-	  [ $$extra != dev ] || sed -nE 's/^([A-Za-z0-9._-]+==[^ ;]+)( ;.*[^\\ ])? *\\?$$/\1\2/p' requirements/dev.lock > requirements/dev.txt; \
-	done; rm -f requirements/dev.txt
+	    --constraint requirements/pins.txt pyproject.toml -o requirements/$$extra.lock || exit 1; \
+	  [ $$extra != dev ] || sed -nE 's/^([A-Za-z0-9._-]+==[^\\]+[^ \\]) *\\?$$/\1/p' requirements/dev.lock > requirements/pins.txt; \
+	done; rm requirements/pins.txt
 	$(MAKE) generate
 
 preflight:

@@ -8,7 +8,13 @@ from components import images
 
 @dsl.component(base_image=images.TRAIN, install_kfp_package=False)
 def evaluate(
-    teacher: Input[Artifact], student: Input[Artifact], vectors: Input[Artifact], labels: Input[Artifact], truth_uri: str, evaluation: Output[Artifact], settings: str
+    teacher: Input[Artifact],
+    student: Input[Artifact],
+    vectors: Input[Artifact],
+    labels: Input[Artifact],
+    truth_uri: str,
+    evaluation: Output[Artifact],
+    settings: str,
 ) -> None:
     """Measure teacher and student and decide the gate."""
     from reelspace.steps import evaluate

@@ -17,14 +17,17 @@ def generate(
     out: Out,
     preset: Annotated[str, typer.Option(help="demo (600 works), apps (3,000 works) or tables (no media).")] = "demo",
     seed: Seed = 0,
-    num_works: Annotated[int | None, typer.Option(min=1, help="Number of works; only for the preset `tables`.")] = None,
+    num_works: Annotated[int | None, typer.Option(min=1, help="Another number of works.")] = None,
     media: Annotated[bool, typer.Option(help="Draw the media files too.")] = True,
 ) -> None:
     """Generate tables, media and the truth behind them."""
     from reelspace.demo.generate import generate as generate_world
     from reelspace.demo.presets import world_preset
 
-    generate_world(world_preset(preset, seed=seed, num_works=num_works, media=media), out)
+    settings = world_preset(preset, seed=seed, num_works=num_works)
+    if not media:
+        settings = settings.model_copy(update={"parts": settings.parts - {"media"}})
+    generate_world(settings, out)
 
 
 @app.command()

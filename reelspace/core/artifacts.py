@@ -138,9 +138,8 @@ class Artifact:
             raise self._corrupt(entry, f"its SHA-256 is {digest.hexdigest()[:16]}..., the manifest says {entry.sha256[:16]}...")
 
     def _corrupt(self, entry: FileEntry, what: str) -> CorruptArtifact:
-        return CorruptArtifact(
-            f"file {entry.path!r} of artifact {self.manifest.kind} {self.id} in {self.store.url} is corrupt: {what}; make the artifact again"
-        )
+        where = f"artifact {self.manifest.kind} {self.id} in {self.store.url}"
+        return CorruptArtifact(f"file {entry.path!r} of {where} is corrupt: {what}; make the artifact again")
 
 
 def canonical_json(value: object) -> bytes:
@@ -193,7 +192,8 @@ def open_artifact(store: Store, artifact_id: str) -> Artifact:
         raise ArtifactMissing(f"artifact {artifact_id} is not in store {store.url}; run the step that makes it, or choose its store")
     data = store.get(key)
     if hashlib.sha256(data).hexdigest() != artifact_id:
-        raise CorruptArtifact(f"file {_MANIFEST!r} of artifact {artifact_id} in {store.url} is corrupt: its SHA-256 is not the artifact's id")
+        where = f"artifact {artifact_id} in {store.url}"
+        raise CorruptArtifact(f"file {_MANIFEST!r} of {where} is corrupt: its SHA-256 is not the artifact's id")
     return Artifact(store, _parse(data, f"{_MANIFEST} of artifact {artifact_id}"))
 
 

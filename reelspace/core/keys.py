@@ -14,7 +14,7 @@ def checked_key(key: str) -> str:
         InternalError: the key is empty, absolute, has an empty, `.` or `..` part, a control character or a backslash,
             is longer than S3 (1024 bytes) or a file system (255 bytes a part) allows, or is private to the store.
     """
-    problem = _problem(key)
+    problem = key_problem(key)
     if problem:
         raise InternalError(f"store key {key[:200]!r} is refused: {problem}")
     return key
@@ -27,7 +27,8 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
-def _problem(key: str) -> str | None:
+def key_problem(key: str) -> str | None:
+    """Tell why a key is refused, or None."""
     parts = key.split("/")
     if key.startswith("/"):
         return "it is absolute"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed
+from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed, SettingError
 from reelspace.core.keys import PRIVATE, checked_key, checked_prefix
 
 _CHUNK_BYTES = 4 << 20
@@ -34,8 +34,11 @@ class LocalStore:
         self.url = str(self.root)
         self._temporary = self.root / PRIVATE / "temporary"
         self._locks = self.root / PRIVATE / "locks"
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        self._locks.mkdir(parents=True, exist_ok=True)
+        try:
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            self._locks.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise SettingError(f"store {self.url}: expected a directory that can be written: {error.strerror}") from error
         self._sweep()
 
     def get(self, key: str) -> bytes:
@@ -54,7 +57,7 @@ class LocalStore:
             file.seek(offset)
             data = file.read(length)
         if len(data) != length:
-            raise CorruptArtifact(f"object {key!r} in {self.url} ends at byte {offset + len(data)}, {offset + length} were expected")
+            raise CorruptArtifact(f"object {key!r} in {self.url} ends before byte {offset + length}")
         return data
 
     def stream(self, key: str) -> Iterator[bytes]:
@@ -122,7 +125,7 @@ class LocalStore:
         yield from sorted((key for key in self._walk(directory) if key.startswith(prefix)), key=str.encode)
 
     def delete(self, key: str) -> None:
-        """Remove an object and the directories it leaves empty are kept."""
+        """Remove an object; its directory stays, for another writer may be about to use it."""
         path = self._path(key)
         with self._locked(key):
             try:

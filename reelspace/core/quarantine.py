@@ -52,9 +52,7 @@ class Ledger:
         self._accepted.add(self._new(item_id))
         self._consecutive = 0
 
-    def reject(
-        self, item_id: int | str, reason: str, detail: str, sha256: str = "", byte_range: tuple[int, int] | None = None
-    ) -> None:
+    def reject(self, item_id: int | str, reason: str, detail: str, sha256: str = "", byte_range: tuple[int, int] | None = None) -> None:
         """Count an item that did not, with why.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `required` must be present and without nulls, except that a null text becomes "" where `blank` is set."""
+    """One column: a required one must be present and without nulls; a required text may be empty (null reads as "") only if `blank`."""
 
     name: str
     type: str
@@ -57,7 +57,7 @@ _SEARCHES = TableSchema(
     columns=(
         Column("search_id", "int64"),
         Column("user_id", "int64"),
-        Column("query", "text"),
+        Column("query", "text", blank=True),
         Column("searched_at", "timestamp"),
         Column("reference_video_id", "int64", required=False),
     ),

@@ -12,7 +12,10 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_
 from reelspace.core.errors import SettingError
 
 PLACE: Final[dict[str, JsonValue]] = {"place": True}
-"""Mark of a field that says where or with how much: `Field(..., json_schema_extra=PLACE)` keeps it out of ids and step keys."""
+"""Mark of a field that cannot change what is written: where, with how much, what is tolerated.
+
+`Field(..., json_schema_extra=PLACE)` keeps it out of artifact ids and step keys.
+"""
 
 
 class Settings(BaseModel):
@@ -152,15 +155,14 @@ def _describe(model: type[BaseModel], detail: ErrorDetails) -> str:
 
 def _nearest(model: type[BaseModel], path: str) -> str:
     paths = list(dict.fromkeys(key_paths(model)))
-    parent, _, leaf = path.rpartition(".")
+    parts = [part for part in path.split(".") if not part.isdigit()]
+    parent, leaf = ".".join(parts[:-1]), parts[-1]
     siblings = {known.rpartition(".")[2]: known for known in paths if known.rpartition(".")[0] == parent}
     leaves = {known.rpartition(".")[2]: known for known in reversed(paths)}
-    for names, cutoff in ((siblings, 0.6), (leaves, 0.75), ({known: known for known in paths}, 0.6)):
-        close = difflib.get_close_matches(leaf if names is not paths else path, names, n=1, cutoff=cutoff)
-        if close:
-            return f", the nearest is {names[close[0]]!r}"
-    known = ", ".join(repr(name) for name in sorted(siblings.values()))
-    return f", known here: {known}" if known else ""
+    for names, cutoff in ((siblings, 0.6), (leaves, 0.75)):
+        for close in difflib.get_close_matches(leaf, names, n=1, cutoff=cutoff):
+            return f", the nearest is {names[close]!r}"
+    return f", known here: {', '.join(map(repr, sorted(siblings.values())))}" if siblings else ""
 
 
 def _short(value: object) -> str:

@@ -27,7 +27,6 @@ class Outcome:
     exit_code: int
     error: str = ""
     message: str = ""
-    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class StepState:
         for path, sha256 in self._saved().items():
             data = self.store.get(self._blob(sha256))
             if hashlib.sha256(data).hexdigest() != sha256:
-                raise CorruptArtifact(f"saved state {path!r} of run {self.key} in {self.store.url} is corrupt; delete runs/{self.key}/state")
+                where = f"run {self.key} in {self.store.url}"
+                raise CorruptArtifact(f"saved state {path!r} of {where} is corrupt: delete runs/{self.key}/state")
             target = self.directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)

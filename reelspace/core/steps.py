@@ -209,8 +209,10 @@ def _work_directory(store: Store, key: str) -> Iterator[Path]:
     base = Path(store.url) / PRIVATE if isinstance(store, LocalStore) else Path(tempfile.gettempdir()) / f"reelspace-{os.getuid()}"
     work = base / "work" / key
     with locked_directory(work):
-        yield work
-        shutil.rmtree(work, ignore_errors=True)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
@@ -233,7 +235,7 @@ def _exit_record(step: _Step) -> Iterator[None]:
         outcome, error = _outcome(caught)
         with _disk_may_be_full(step.name):
             step.records.record_exit(outcome)
-            if error is not None and error.permanent:
+            if error is not None and error.permanent and step.cache:
                 step.records.record_failure(error, step.places)
         if error is None or error is caught:
             raise
@@ -247,27 +249,30 @@ class _Journal:
     reused: bool = False
     outputs: Mapping[str, str] = field(default_factory=dict)
 
+    def entry(self, name: str, outcome: Outcome, seconds: float) -> JournalEntry:
+        return JournalEntry(name, self.key, outcome.exit_code, outcome.error, outcome.message, self.reused, round(seconds, 3), self.outputs)
+
 
 @contextmanager
 def _journal(store: Store, name: str) -> Iterator[_Journal]:
-    start_s, journal, outcome = time.monotonic(), _Journal(), Outcome(0)
-    run_id = os.environ.get(RUN_ID_VARIABLE, "")
+    start_s, journal = time.monotonic(), _Journal()
     try:
         yield journal
     except BaseException as caught:
         outcome, error = _outcome(caught)
+        with _disk_may_be_full(name):
+            _publish(store, journal.entry(name, outcome, time.monotonic() - start_s))
         if error is None or error is caught:
             raise
         raise error from caught
-    finally:
-        seconds = round(time.monotonic() - start_s, 3)
-        entry = JournalEntry(
-            name, journal.key, outcome.exit_code, outcome.error, outcome.message, journal.reused, seconds, journal.outputs
-        )
-        log("step", step=name, key=entry.key, exit_code=entry.exit_code, reused=entry.reused, seconds=seconds, message=entry.message)
-        if run_id:
-            with _disk_may_be_full(name):
-                write_journal(store, run_id, entry)
+    _publish(store, journal.entry(name, Outcome(0), time.monotonic() - start_s))
+
+
+def _publish(store: Store, entry: JournalEntry) -> None:
+    log("step", step=entry.step, key=entry.key, exit_code=entry.exit_code, reused=entry.reused, seconds=entry.wall_seconds)
+    run_id = os.environ.get(RUN_ID_VARIABLE, "")
+    if run_id:
+        write_journal(store, run_id, entry)
 
 
 def _outcome(caught: BaseException) -> tuple[Outcome, ReelspaceError | None]:

@@ -53,6 +53,14 @@ class Store(Protocol):
         """Remove an object; an absent one is no error."""
 
 
+def open_source(url: str) -> Store:
+    """Open an `s3://bucket/prefix` of a user's for reading: as `open_store`, but nothing is written there, not even a probe."""
+    # minio is optional: a laptop with a local store does not need it.
+    from reelspace.core.s3_store import S3Place, S3Store
+
+    return S3Store(S3Place.from_environment(url, os.environ))
+
+
 def open_store(url: str) -> Store:
     """Open a directory, or `s3://bucket/prefix` with the endpoint and keys of the environment.
 

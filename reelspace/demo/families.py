@@ -5,6 +5,7 @@ those, since twins of works the model was trained on would flatter it), the othe
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from reelspace.core.rng import rng
 from reelspace.demo.presets import CUTOFF_DAY, WorldSettings
 
 SERIES_LENGTH = 3
+Broken = Literal["truncated", "garbage", "empty"]
+BROKEN: tuple[Broken, ...] = ("truncated", "garbage", "empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Families:
     twin_of: dict[int, int]
     near_duplicate_of: dict[int, int]
     series_N: NDArray[np.int64]  # -1: none
-    broken: dict[int, "str"]
+    broken: dict[int, Broken]
     look_N: NDArray[np.int64]  # the row whose foreground a work shows; its own for most
 
 
@@ -36,7 +39,7 @@ def families(settings: WorldSettings, topic_N: NDArray[np.int64], day_N: NDArray
     early_twins = _groups(settings, "early twins", 2, settings.num_twins - len(late_twins), topic_N, free_N & ~late_N)
     _take(free_N, early_twins)
     num_near = round(settings.near_duplicate_share * settings.num_works)
-    near = _groups(settings, "near duplicates", 2, num_near, topic_N, free_N & ~late_N)
+    near = _groups(settings, "near duplicates", 2, num_near, topic_N * 2 + late_N, free_N)
     _take(free_N, near)
     num_series = round(settings.series_share * settings.num_works / SERIES_LENGTH)
     series = _groups(settings, "series", SERIES_LENGTH, num_series, topic_N, free_N)
@@ -55,20 +58,20 @@ def families(settings: WorldSettings, topic_N: NDArray[np.int64], day_N: NDArray
     )
 
 
-def _broken(settings: WorldSettings, late_N: NDArray[np.bool_], free_N: NDArray[np.bool_]) -> dict[int, str]:
+def _broken(settings: WorldSettings, late_N: NDArray[np.bool_], free_N: NDArray[np.bool_]) -> dict[int, Broken]:
     rows = rng(settings.seed, "broken").choice(np.flatnonzero(~late_N), 3, replace=False)
     free_N[rows] = False
-    return {int(row): how for row, how in zip(rows, ("truncated", "garbage", "empty"), strict=True)}
+    return {int(row): how for row, how in zip(rows, BROKEN, strict=True)}
 
 
 def _groups(
-    settings: WorldSettings, name: str, size: int, num: int, topic_N: NDArray[np.int64], eligible_N: NDArray[np.bool_]
+    settings: WorldSettings, name: str, size: int, num: int, key_N: NDArray[np.int64], eligible_N: NDArray[np.bool_]
 ) -> list[tuple[int, ...]]:
-    """At most `num` groups of `size` rows of one topic, each sorted by time of upload."""
+    """At most `num` groups of `size` rows with the same key, each sorted by time of upload."""
     draw = rng(settings.seed, "family", name)
     candidates: list[tuple[int, ...]] = []
-    for topic in range(settings.num_topics):
-        rows = draw.permutation(np.flatnonzero(eligible_N & (topic_N == topic)))
+    for key in range(int(key_N.max()) + 1):
+        rows = draw.permutation(np.flatnonzero(eligible_N & (key_N == key)))
         whole = rows[: len(rows) // size * size].reshape(-1, size)
         candidates += [tuple(sorted(int(row) for row in group)) for group in whole]
     chosen = draw.permutation(len(candidates))[:num]

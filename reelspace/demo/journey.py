@@ -156,7 +156,9 @@ def _own_questions(labels: Artifact, scratch: Path) -> Questions:
 
 def _newest(corpus: Corpus) -> list[Sample]:
     """Give the works uploaded last, oldest of them first."""
-    order = sorted(range(len(corpus.vectors.created_at_N)), key=lambda row: (corpus.vectors.created_at_N[row], int(corpus.vectors.video_ids_N[row])))
+    order = sorted(
+        range(len(corpus.vectors.created_at_N)), key=lambda row: (corpus.vectors.created_at_N[row], int(corpus.vectors.video_ids_N[row]))
+    )
     return corpus.reader.read_all([int(corpus.vectors.video_ids_N[row]) for row in order[-NUM_QUESTIONS:]])
 
 
@@ -171,11 +173,15 @@ def _ask(
     texts_QD = embed_texts(teacher, scratch / "teacher", questions.texts)
     own_rows_Q = corpus.rows_of([sample.video_id for sample in samples])
     offline = offline_answers(questions.texts, texts_QD, corpus.vectors, no_rows_Q)
-    offline += offline_answers([sample.video_id for sample in samples], corpus.vectors.by_name["vector"][own_rows_Q], corpus.vectors, own_rows_Q)
+    offline += offline_answers(
+        [sample.video_id for sample in samples], corpus.vectors.by_name["vector"][own_rows_Q], corpus.vectors, own_rows_Q
+    )
     return online, equal_answers(online, offline)
 
 
-def _report(journey: Journey, run: PipelineRun, num_answers: int, equal: bool, own: SearchFigures, generated: SearchFigures | None) -> Report:
+def _report(
+    journey: Journey, run: PipelineRun, num_answers: int, equal: bool, own: SearchFigures, generated: SearchFigures | None
+) -> Report:
     evaluation = orjson.loads(run.artifact("evaluation").read("evaluation.json"))
     ledger = orjson.loads(run.artifact("shards").read("ledger.json"))
     exported = orjson.loads(run.artifact("repository").read("export.json"))
@@ -201,6 +207,8 @@ def _print(report: Report, out: Path, console: Console) -> None:
     for name, value in table_rows(report):
         table.add_row(name, value)
     console.print(table, highlight=False)
-    console.print(f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}")
+    console.print(
+        f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}"
+    )
     console.print(f"report: {out / 'report.html'}   figures: {out / 'report.json'}   {report.wall_seconds:.0f} s", highlight=False)
-    console.print(f"next: reelspace demo serve --out {out}, then: reelspace search \"ramen\" --url <the address it prints>", highlight=False)
+    console.print(f'next: reelspace demo serve --out {out}, then: reelspace search "ramen" --url <the address it prints>', highlight=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.rng import rng
 from reelspace.demo.creators import Creator, creators, creators_of_works
-from reelspace.demo.families import Families, families
+from reelspace.demo.families import Broken, Families, families
 from reelspace.demo.presets import CUTOFF_DAY, DAY_ZERO, NUM_DAYS, WorldSettings
 from reelspace.demo.topics import NUM_SUBTOPICS, Topic, topics
 
@@ -28,8 +28,6 @@ CUTOFF_US = _DAY_ZERO_US + CUTOFF_DAY * _US_PER_DAY
 # Uploads by hour of the day in UTC, relative; the same for every topic.
 _HOURS = np.array([4, 3, 2, 1, 1, 1, 2, 3, 4, 4, 5, 6, 7, 6, 5, 5, 5, 6, 7, 8, 9, 9, 8, 6], dtype=np.float64)
 
-Broken = Literal["truncated", "garbage", "empty"]
-BROKEN: tuple[Broken, ...] = ("truncated", "garbage", "empty")
 SoundSource = Literal["own", "other", "none"]
 
 
@@ -102,7 +100,7 @@ def _topic_of_works(settings: WorldSettings) -> NDArray[np.int64]:
     weights = rng(settings.seed, "topic sizes").uniform(0.88, 1.12, len(old))
     sizes = np.floor(weights / weights.sum() * num_old_works).astype(int)
     sizes[: num_old_works - int(sizes.sum())] += 1
-    counts = {**dict(zip(old, sizes.tolist(), strict=True)), **{topic: settings.num_newborn_works for topic in newborn}}
+    counts = {**dict(zip(old, sizes.tolist(), strict=True)), **dict.fromkeys(newborn, settings.num_newborn_works)}
     return np.repeat(np.array(list(counts), dtype=np.int64), list(counts.values()))
 
 

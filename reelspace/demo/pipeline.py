@@ -102,7 +102,9 @@ def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console
 
 
 def _progress_text(event: Mapping[str, object]) -> str:
-    figures = "  ".join(f"{name} {value}" for name, value in event.items() if name not in ("at", "event", "what", "done", "total", "seconds"))
+    figures = "  ".join(
+        f"{name} {value}" for name, value in event.items() if name not in ("at", "event", "what", "done", "total", "seconds")
+    )
     return f"{event['what']}: {event['done']} of {event['total']}  {figures}"
 
 

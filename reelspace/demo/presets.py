@@ -1,12 +1,12 @@
 """What a generated world is made of: its settings and the three presets."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from reelspace.core.errors import SettingError
-from reelspace.core.settings import Settings
+from reelspace.core.settings import PLACE, Settings, read
 
 DAY_ZERO = datetime(2025, 1, 1, tzinfo=UTC)
 NUM_DAYS = 60
@@ -19,9 +19,9 @@ SAMPLE_RATE = 16_000
 PRESETS = ("demo", "apps", "tables")
 
 Part = Literal[
-    "media", "sound", "music", "entities", "tags", "categories", "cover_text", "searches", "comments", "tag_judgements", "regions", "queries"
+    "media", "sound", "music", "entities", "tags", "categories", "cover_text", "searches", "comments", "tag_judgements", "regions"
 ]
-ALL_PARTS: frozenset[Part] = frozenset(Part.__args__)  # type: ignore[attr-defined]
+ALL_PARTS: frozenset[Part] = frozenset(get_args(Part))
 
 
 class WorldSettings(Settings):
@@ -38,8 +38,12 @@ class WorldSettings(Settings):
     near_duplicate_share: float = Field(0.03, ge=0, le=0.2, description="share of works that are re-uploads of another one")
     series_share: float = Field(0.05, ge=0, le=0.2, description="share of works that belong to a series of three")
     image_share: float = Field(0.03, ge=0, le=0.5, description="share of works that are still images")
-    num_processes: int = Field(2, ge=1, le=64, description="processes that draw and encode media; does not change a byte")
+    num_processes: int = Field(2, ge=1, le=64, description="processes that draw and encode media", json_schema_extra=PLACE)
     parts: frozenset[Part] = Field(ALL_PARTS, description="parts that are generated; leaving one out changes no byte of the others")
+
+    @field_serializer("parts")
+    def _sorted(self, parts: frozenset[Part]) -> list[Part]:
+        return sorted(parts)
 
     @model_validator(mode="after")
     def _consistent(self) -> "WorldSettings":
@@ -47,7 +51,9 @@ class WorldSettings(Settings):
             raise ValueError(f"num_late_twins is {self.num_late_twins}, expected at most num_twins = {self.num_twins}")
         for topic, day in self.newborn_days:
             if not (0 <= topic < self.num_topics and 0 < day < NUM_DAYS):
-                raise ValueError(f"newborn_days has ({topic}, {day}), expected a topic below {self.num_topics} and a day from 1 to {NUM_DAYS - 1}")
+                raise ValueError(
+                    f"newborn_days has ({topic}, {day}), expected a topic below {self.num_topics}, a day of 1 to {NUM_DAYS - 1}"
+                )
         if self.num_newborn_works * len(self.newborn_days) * 2 > self.num_works:
             raise ValueError(f"num_newborn_works is {self.num_newborn_works}, expected newborn topics to hold at most half of num_works")
         return self
@@ -65,38 +71,31 @@ def world_preset(name: str, seed: int = 0, num_works: int | None = None) -> Worl
         SettingError: no such preset.
     """
     if name == "demo":
-        return _demo(seed, num_works or 600)
-    if name == "apps":
-        return _many_topics("apps", seed, num_works or 3_000)
-    if name == "tables":
-        return _many_topics("tables", seed, num_works or 10_000)
-    raise SettingError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
+        values = _demo(num_works or 600)
+    elif name == "apps":
+        values = _many_topics(num_works or 3_000)
+    elif name == "tables":
+        values = {**_many_topics(num_works or 10_000), "parts": sorted(ALL_PARTS - {"media"})}
+    else:
+        raise SettingError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
+    return read(WorldSettings, {"preset": name, "seed": seed, **values})
 
 
-def _demo(seed: int, num_works: int) -> WorldSettings:
-    if num_works == 600:
-        return WorldSettings(preset="demo", seed=seed)
-    return WorldSettings(
-        preset="demo",
-        seed=seed,
-        num_works=num_works,
-        num_newborn_works=max(2, num_works // 30),
-        num_twins=num_works // 6,
-        num_late_twins=num_works // 30,
-    )
+def _demo(num_works: int) -> dict[str, object]:
+    return {
+        "num_works": num_works,
+        "num_newborn_works": num_works // 30,
+        "num_twins": num_works // 6,
+        "num_late_twins": num_works * 28 // 600,
+    }
 
 
-def _many_topics(name: Literal["apps", "tables"], seed: int, num_works: int) -> WorldSettings:
-    settings = WorldSettings(
-        preset=name,
-        seed=seed,
-        num_works=num_works,
-        num_topics=24,
-        newborn_days=((17, 44), (10, 48), (15, 52), (20, 55)),
-        num_newborn_works=max(2, num_works // 42),
-        num_twins=min(100, num_works // 6),
-        num_late_twins=min(40, num_works // 30),
-    )
-    if name == "tables":
-        return settings.model_copy(update={"parts": ALL_PARTS - {"media"}})
-    return settings
+def _many_topics(num_works: int) -> dict[str, object]:
+    return {
+        "num_works": num_works,
+        "num_topics": 24,
+        "newborn_days": [[17, 44], [10, 48], [15, 52], [20, 55]],
+        "num_newborn_works": max(2, num_works // 42),
+        "num_twins": min(100, num_works // 6),
+        "num_late_twins": min(40, num_works // 30),
+    }

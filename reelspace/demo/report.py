@@ -60,7 +60,9 @@ class StudentFigures(Settings):
     """The distilled student against its teacher."""
 
     video_to_topic_p10: Share = Field(None, ge=0, le=1, description="Student queries in the student's own vectors.")
-    cross_space_p10_ratio: Share = Field(None, ge=0, description="Student queries in the teacher's index, as a share of the teacher's precision.")
+    cross_space_p10_ratio: Share = Field(
+        None, ge=0, description="Student queries in the teacher's index, as a share of the teacher's precision."
+    )
     num_parameters: int = Field(ge=1, description="Trained parameters.")
     finds_itself_r10: Share = Field(None, ge=0, le=1, description="Works whose student vector finds their teacher vector in ten hits.")
 
@@ -89,7 +91,9 @@ class Report(Settings):
     media: MediaFigures
     hashtags: HashtagFigures
     teacher: ModelFigures
-    teacher_without_crowd: ModelFigures | None = Field(None, description="The same training without the crowd; a benchmark's figures with their date.")
+    teacher_without_crowd: ModelFigures | None = Field(
+        None, description="The same training without the crowd; a benchmark's figures with their date."
+    )
     student: StudentFigures
     export: ExportFigures
     search: SearchFigures = Field(description="Search on the vectors of this journey.")
@@ -130,7 +134,10 @@ def table_rows(report: Report) -> list[tuple[str, str]]:
         arm = report.teacher_without_crowd
         rows.append((f"  without the crowd (benchmark of {arm.measured_on})", _share(arm.video_to_topic_p10)))
     rows += [
-        ("text -> topic, seen and unseen phrasings", f"{_share(teacher.text_to_topic_p10_seen)}, {_share(teacher.text_to_topic_p10_unseen)}"),
+        (
+            "text -> topic, seen and unseen phrasings",
+            f"{_share(teacher.text_to_topic_p10_seen)}, {_share(teacher.text_to_topic_p10_unseen)}",
+        ),
         ("background swapped, own topic in the top 10", _share(teacher.background_swap_share)),
         ("student, share of the teacher's parameters", f"{student.num_parameters / teacher.num_parameters:.0%}"),
         ("student -> teacher's index, share of its precision", _share(student.cross_space_p10_ratio)),

@@ -26,7 +26,13 @@ def hashtag_figures(truth: Iterable[TagTruth], kept: dict[tuple[int, str], bool]
     relevant = np.array([row[0] for row in judged], dtype=bool)
     is_kept = np.array([row[1] for row in judged], dtype=bool)
     if not is_kept.any() or not relevant.any():
-        return {"precision_raw": None, "precision_clean": None, "precision_clean_interval": None, "relevant_kept": None, "num_uses": len(judged)}
+        return {
+            "precision_raw": None,
+            "precision_clean": None,
+            "precision_clean_interval": None,
+            "relevant_kept": None,
+            "num_uses": len(judged),
+        }
     return {
         "precision_raw": float(relevant.mean()),
         "precision_clean": float(relevant[is_kept].mean()),

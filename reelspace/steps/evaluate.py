@@ -87,7 +87,9 @@ def _measure_truth(
     figures["student"]["cross_space_p10"] = cross
     figures["student"]["cross_space_p10_ratio"] = cross / own if cross is not None and isinstance(own, float) and own > 0 else None
     labels = run.inputs["labels"].fetch(run.scratch / "labels")
-    figures["hashtags"] = hashtag_figures(read_tag_uses(root), read_kept(labels / "tag_uses.parquet"), rng(settings.seed, "bootstrap", "hashtags"))
+    figures["hashtags"] = hashtag_figures(
+        read_tag_uses(root), read_kept(labels / "tag_uses.parquet"), rng(settings.seed, "bootstrap", "hashtags")
+    )
 
 
 def _interval(task: TopicTask, vectors_ND: NDArray[np.float32], seed: int) -> tuple[float, float]:

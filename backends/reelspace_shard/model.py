@@ -1,0 +1,42 @@
+"""Triton's python-based backend of the search shards; the work is in reelspace.search.compute."""
+
+import json
+import os
+from pathlib import Path
+
+import triton_python_backend_utils as triton
+
+from reelspace.core.errors import UserError
+from reelspace.core.store import open_store
+from reelspace.search.compute.generation import Placement, open_generation
+from reelspace.search.compute.service import ShardRequest, answer_requests
+from reelspace.search.compute.signature import INPUTS
+from reelspace.search.storage.layout import ServedGeneration, parse
+
+
+class TritonPythonModel:
+    """One shard; the class name and the methods' names are Triton's."""
+
+    def initialize(self, args):
+        """Load the generation that the version directory names, from the store that REELSPACE_STORE names."""
+        config = json.loads(args["model_config"])
+        path = Path(args["model_repository"]) / args["model_version"] / "generation.json"
+        served = parse(ServedGeneration, path.read_bytes(), str(path))
+        device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
+        num_threads = int(config["parameters"]["num_threads"]["string_value"])
+        self._shard = open_generation(open_store(os.environ["REELSPACE_STORE"]), served, Placement(device, num_threads))
+
+    def execute(self, requests):
+        """Answer a batch of requests; a bad one fails alone."""
+        return [self._response(answer) for answer in answer_requests(self._shard, [self._request(request) for request in requests])]
+
+    def _request(self, request):
+        tensors = {name: triton.get_input_tensor_by_name(request, name) for name in INPUTS}
+        inputs = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
+        return ShardRequest(inputs, frozenset(request.requested_output_names()))
+
+    def _response(self, answer):
+        if isinstance(answer, Exception):
+            code = triton.TritonError.INVALID_ARG if isinstance(answer, UserError) else triton.TritonError.INTERNAL
+            return triton.InferenceResponse(error=triton.TritonError(str(answer), code))
+        return triton.InferenceResponse([triton.Tensor(name, tensor) for name, tensor in answer.items()])

@@ -1,0 +1,87 @@
+"""The one Transformer block of all towers, and the cross-attention of the fusion.
+
+Legend: B batch, T tokens, D width, K fusion queries.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over a context with missing tokens masked."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, queries_BTD: Tensor, context_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """Attend; a row whose context is all masked gives a finite vector (the mask is lifted there, callers discard it)."""
+        batch, num_queries, width = queries_BTD.shape
+        heads = self.num_heads
+        query = self.query(queries_BTD).reshape(batch, num_queries, heads, -1).transpose(1, 2)
+        key, value = (part.reshape(batch, -1, heads, width // heads).transpose(1, 2) for part in self.key_value(context_BSD).chunk(2, dim=-1))
+        allowed = mask_BS | ~mask_BS.any(dim=1, keepdim=True)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None, None, :])
+        return self.out(mixed.transpose(1, 2).reshape(batch, num_queries, width))
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU between."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, int(width * ratio))
+        self.down = nn.Linear(int(width * ratio), width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Apply to each token."""
+        return self.down(functional.gelu(self.up(x_BTD)))
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block, the same class in every tower."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, num_heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, mlp_ratio)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """Mix tokens, then channels."""
+        normed = self.attention_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(normed, normed, mask_BT)
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD))
+
+
+class FusionBlock(nn.Module):
+    """Fusion queries read the towers' tokens and carry on."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width)
+        self.context_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, num_heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, mlp_ratio)
+
+    def forward(self, queries_BKD: Tensor, context_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        """One step of cross-attention."""
+        queries_BKD = queries_BKD + self.attention(self.query_norm(queries_BKD), self.context_norm(context_BSD), mask_BS)
+        return queries_BKD + self.mlp(self.mlp_norm(queries_BKD))
+
+
+def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Average the present tokens; zero where none is present."""
+    weights = mask_BT.to(tokens_BTD.dtype)[:, :, None]
+    return (tokens_BTD * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def normalised(x_BD: Tensor) -> Tensor:
+    """Scale rows to length 1; a zero row stays zero."""
+    return x_BD / torch.sqrt((x_BD * x_BD).sum(dim=-1, keepdim=True) + 1e-12)

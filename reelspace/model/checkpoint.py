@@ -1,0 +1,41 @@
+"""A model on disk: model.safetensors, model.json, tokenizer.json."""
+
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from reelspace.core.settings import read
+from reelspace.model.model import ReelModel
+from reelspace.model.settings import ModelSettings
+from reelspace.model.tokenizer import Tokenizer
+
+
+def load_model(directory: Path) -> tuple[ReelModel, Tokenizer, ModelSettings]:
+    """Read a fetched `teacher` or `student` artifact; the model is in evaluation mode."""
+    settings = read(ModelSettings, (directory / "model.json").read_text())
+    model = ReelModel(settings)
+    model.load_state_dict(load_file(directory / "model.safetensors"))
+    model.eval()
+    return model, Tokenizer.load(directory / "tokenizer.json", settings.text_length), settings
+
+
+def save_model(directory: Path, model: ReelModel, tokenizer: Tokenizer) -> None:
+    """Write a model in float32."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().float().contiguous() for name, tensor in model.state_dict().items()}, directory / "model.safetensors")
+    (directory / "model.json").write_text(model.settings.model_dump_json(indent=2))
+    tokenizer.save(directory / "tokenizer.json")
+
+
+def space_id(directory: Path) -> str:
+    """Give the digest that says which vectors may be compared: the first 16 hex digits of SHA-256 over weights and settings."""
+    return hashlib.sha256((directory / "model.safetensors").read_bytes() + (directory / "model.json").read_bytes()).hexdigest()[:16]
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Switch gradients off."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model

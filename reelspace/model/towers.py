@@ -1,0 +1,152 @@
+"""Picture, text and sound towers: a stem of their own, then the shared block class.
+
+Legend: B batch, F frames, H W pixels, C channels, L text tokens, S sound samples, W windows, M mel bands, T tokens, D width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reelspace.model.blocks import Block, masked_mean, normalised
+from reelspace.model.settings import ModelSettings, SoundSettings
+
+_GROUPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a tower gives: its tokens, which of them are present, and its own unit vector in the common space."""
+
+    tokens_BTD: Tensor
+    mask_BT: Tensor
+    vector_BD: Tensor
+
+    def kept(self, keep_B: Tensor) -> "Tokens":
+        """Hide the modality of some samples, as if it were missing there."""
+        return Tokens(self.tokens_BTD, self.mask_BT & keep_B[:, None], self.vector_BD * keep_B[:, None])
+
+    def repeated(self, times: int) -> "Tokens":
+        """Repeat the whole batch."""
+        return Tokens(self.tokens_BTD.repeat(times, 1, 1), self.mask_BT.repeat(times, 1), self.vector_BD.repeat(times, 1))
+
+
+class Tower(nn.Module):
+    """Blocks, norm, pooled vector."""
+
+    def __init__(self, settings: ModelSettings, num_layers: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.blocks = nn.ModuleList(Block(width, settings.num_heads, settings.mlp_ratio) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, settings.dimension)
+
+    def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Tokens:
+        """Run the blocks; a sample without tokens gets the zero vector."""
+        for block in self.blocks:
+            tokens_BTD = block(tokens_BTD, mask_BT)
+        tokens_BTD = self.norm(tokens_BTD)
+        present = mask_BT.any(dim=1, keepdim=True).to(tokens_BTD.dtype)
+        return Tokens(tokens_BTD, mask_BT, normalised(self.project(masked_mean(tokens_BTD, mask_BT))) * present)
+
+
+class PictureTower(nn.Module):
+    """A light convolutional stem per frame, then blocks over one frame's patches; frames are pooled by the caller's mask."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for out in settings.stem_channels:
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(_GROUPS, out), nn.GELU()]
+            channels = out
+        self.stem = nn.Sequential(*layers, nn.Conv2d(channels, settings.width, 1))
+        side = settings.frame_size // 2 ** len(settings.stem_channels)
+        self.position = nn.Parameter(torch.randn(1, side * side, settings.width) * 0.02)
+        self.tower = Tower(settings, settings.picture_layers)
+
+    def forward(self, frames_BFHWC: Tensor, mask_BF: Tensor) -> Tokens:
+        """Encode frames (uint8 or float in 0..255) one by one and average their vectors."""
+        batch, num_frames = mask_BF.shape
+        pixels = frames_BFHWC.flatten(0, 1).permute(0, 3, 1, 2).to(self.position.dtype) / 127.5 - 1.0
+        grid = self.stem(pixels)
+        tokens = grid.flatten(2).transpose(1, 2) + self.position
+        every = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        encoded = self.tower(tokens, every)
+        vectors = encoded.vector_BD.reshape(batch, num_frames, -1)
+        num_tokens = tokens.shape[1]
+        return Tokens(
+            encoded.tokens_BTD.reshape(batch, num_frames * num_tokens, -1),
+            mask_BF[:, :, None].expand(-1, -1, num_tokens).reshape(batch, -1),
+            normalised(masked_mean(vectors, mask_BF)) * mask_BF.any(dim=1, keepdim=True).to(vectors.dtype),
+        )
+
+
+class TextTower(nn.Module):
+    """Token and position embeddings, then blocks."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.token = nn.Embedding(settings.vocabulary_size, settings.width)
+        nn.init.normal_(self.token.weight, std=0.05)
+        self.position = nn.Parameter(torch.randn(1, settings.text_length, settings.width) * 0.02)
+        self.tower = Tower(settings, settings.text_layers)
+
+    def forward(self, text_BL: Tensor, mask_BL: Tensor) -> Tokens:
+        """Encode token ids."""
+        tokens = self.token(text_BL.long()) + self.position[:, : text_BL.shape[1]]
+        encoded: Tokens = self.tower(tokens, mask_BL)
+        return encoded
+
+
+class SoundTower(nn.Module):
+    """Log-mel patches as tokens, then blocks. The spectrum is a fixed convolution, so the exported graph carries it."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        sound = settings.sound
+        self.hop = sound.hop
+        self.patch = sound.patch
+        self.register_buffer("fourier", torch.from_numpy(_fourier_basis(sound))[:, None, :], persistent=False)
+        self.register_buffer("mel", torch.from_numpy(_mel_filters(sound)), persistent=False)
+        num_windows = 1 + (sound.num_samples - sound.window) // sound.hop
+        self.num_tokens = num_windows // sound.patch
+        self.stem = nn.Linear(sound.num_mels * sound.patch, settings.width)
+        self.position = nn.Parameter(torch.randn(1, self.num_tokens, settings.width) * 0.02)
+        self.tower = Tower(settings, settings.sound_layers)
+
+    def log_mel(self, audio_BS: Tensor) -> Tensor:
+        """Give the log-mel spectra of int16 sound, as many windows as make whole tokens."""
+        waves = audio_BS.to(self.position.dtype)[:, None, :] / 32768.0
+        spectrum = functional.conv1d(waves, self.fourier, stride=self.hop)
+        real, imaginary = spectrum.chunk(2, dim=1)
+        power = real * real + imaginary * imaginary
+        mel_BWM = torch.log(torch.einsum("bfw,fm->bwm", power, self.mel) + 1e-4) * 0.25 + 1.0
+        return mel_BWM[:, : self.num_tokens * self.patch]
+
+    def forward(self, mel_BWM: Tensor, mask_B: Tensor) -> Tokens:
+        """Encode log-mel spectra; masked samples give masked tokens."""
+        tokens = self.stem(mel_BWM.reshape(mel_BWM.shape[0], self.num_tokens, -1)) + self.position
+        encoded: Tokens = self.tower(tokens, mask_B[:, None].expand(-1, self.num_tokens))
+        return encoded
+
+
+def _fourier_basis(sound: SoundSettings) -> NDArray[np.float32]:
+    """Hann-windowed cosines and sines of every frequency bin, [2 * bins, window]."""
+    times = np.arange(sound.window)
+    angles = 2 * np.pi * np.outer(np.arange(sound.window // 2 + 1), times) / sound.window
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * times / sound.window)
+    return (np.concatenate([np.cos(angles), np.sin(angles)]) * hann).astype(np.float32)
+
+
+def _mel_filters(sound: SoundSettings) -> NDArray[np.float32]:
+    """Triangular filters, [bins, mels], equally spaced in mel = 2595 log10(1 + f / 700)."""
+    edges_mel = np.linspace(0, 2595 * np.log10(1 + sound.sample_rate / 2 / 700), sound.num_mels + 2)
+    edges = 700 * (10 ** (edges_mel / 2595) - 1)
+    bins = np.arange(sound.window // 2 + 1) * sound.sample_rate / sound.window
+    rising = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)

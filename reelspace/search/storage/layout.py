@@ -1,0 +1,172 @@
+"""Where a collection lies in the store, and what its small JSON files say.
+
+collections/<c>/collection.json                              Collection
+collections/<c>/current.json                                 CurrentGenerations, replaced by put_if_match only
+collections/<c>/claims/<20-digit n>.json                     which index artifact owns generation number n
+collections/<c>/shards/<s>/generations/<g>/manifest.json     ShardManifest, written last; beside it the files it names
+repository/shard-<c>-<s>/{config.pbtxt, <g>/generation.json} ServedGeneration: what Triton's shard backend reads
+spaces/current.json                                          SpacePointer, the one pointer that promote flips
+"""
+
+import hashlib
+import re
+from typing import Annotated, Final, Literal, TypeVar
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from pydantic import Field
+
+from reelspace.core.artifacts import canonical_json
+from reelspace.core.errors import CorruptArtifact, SettingError
+from reelspace.core.settings import Settings, read
+from reelspace.core.store import Store
+
+SPACE_POINTER: Final = "spaces/current.json"
+SPACE_CLAIMS: Final = "spaces/claims"
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SPACE_DIGITS: Final = 8
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SpaceId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+S = TypeVar("S", bound=Settings)
+
+
+class Collection(Settings):
+    """What never changes about a collection."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN, description="Name without the space.")
+    space_id: SpaceId = Field(description="Which vectors may be compared with its vectors.")
+    dimension: int = Field(ge=1, le=65_536, description="Length of its vectors.")
+    metric: Literal["cosine"] = Field("cosine", description="Score: inner product of vectors scaled to length 1.")
+    num_shards: int = Field(ge=1, le=4096, description="Parts its rows are spread over by the hash of their ids.")
+    payload: dict[str, str] = Field(description="Arrow type per payload column.")
+
+    @property
+    def full_name(self) -> str:
+        """Give the name under which it is stored and served: <name>@<first digits of the space id>."""
+        return f"{self.name}@{self.space_id[:SPACE_DIGITS]}"
+
+
+class FileFacts(Settings):
+    """Hash and length of one file of a generation."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class IndexFacts(Settings):
+    """How a shard's index is searched, and the proof that it finds what it should."""
+
+    kind: Literal["flat", "ivf_sq8"] = Field(description="flat compares with every row, ivf_sq8 with the nearest lists of 8-bit codes.")
+    nlist: int | None = Field(ge=1, description="Number of lists; None for flat.")
+    nprobe: int | None = Field(ge=1, description="Lists visited per query; None for flat.")
+    rerank_factor: float = Field(ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
+    recall_at_10: float = Field(ge=0, le=1, description="Share of the 10 nearest found, measured at build on sampled rows.")
+    recall_target: float = Field(ge=0, le=1, description="What nprobe was chosen for.")
+    num_recall_queries: int = Field(ge=0, description="Rows sampled to measure the recall.")
+
+
+class ShardManifest(Settings):
+    """One sealed generation of one shard."""
+
+    format_version: Literal[1] = 1
+    shard: int = Field(ge=0)
+    num_shards: int = Field(ge=1)
+    num_rows: int = Field(ge=0)
+    dimension: int = Field(ge=1)
+    space_id: SpaceId
+    index: IndexFacts
+    files: dict[str, FileFacts] = Field(description="By name: index.faiss, ids.npy, payload.arrow, vectors.npy.")
+
+
+class ShardState(Settings):
+    """Which generation of a shard serves, and how much of the log it contains."""
+
+    generation: int = Field(ge=1)
+    contains_log: int = Field(ge=0)
+
+
+class CurrentGenerations(Settings):
+    """The pointer of one collection."""
+
+    version: int = Field(ge=1, description="Counts the flips.")
+    shards: dict[str, ShardState]
+    updated_at: str
+
+
+class ServedGeneration(Settings):
+    """What the shard backend loads: names and hashes; where the store is comes from the server's environment."""
+
+    collection: str
+    shard: int = Field(ge=0)
+    generation: int = Field(ge=1)
+    manifest_sha256: Sha256
+
+
+class SpacePointer(Settings):
+    """What serves now. Encoders and collection share one space, so they change together."""
+
+    space_id: SpaceId
+    encoders: dict[str, int] = Field(description="Version by model name.")
+    collection: str = Field(description="Full name of the collection.")
+    alias: str = Field(pattern=NAME_PATTERN, description="Name under which clients reach the collection.")
+    generation: int = Field(ge=1, description="Generation of the collection that was promoted.")
+    previous: dict[str, object] | None = Field(description="The pointer before this one, without its own `previous`.")
+
+
+def collection_key(collection: str, name: str = "collection.json") -> str:
+    """Give the key of a file of a collection."""
+    return f"collections/{collection}/{name}"
+
+
+def generation_key(collection: str, shard: int, generation: int, name: str) -> str:
+    """Give the key of a file of one generation of one shard."""
+    return f"collections/{collection}/shards/{shard}/generations/{generation}/{name}"
+
+
+def shard_model(collection: str, shard: int) -> str:
+    """Give the name of the Triton model that serves a shard."""
+    return f"shard-{collection}-{shard}"
+
+
+def shard_of_ids(ids_N: NDArray[np.int64], num_shards: int) -> NDArray[np.int64]:
+    """Give each id's shard: XXH64 of its 8 bytes, little-endian, seed 0, modulo the number of shards."""
+    data = memoryview(np.ascontiguousarray(ids_N, dtype="<i8").tobytes())
+    digests = (xxhash.xxh64_intdigest(data[start : start + 8]) % num_shards for start in range(0, len(data), 8))
+    return np.fromiter(digests, dtype=np.int64, count=len(ids_N))
+
+
+def json_bytes(value: Settings) -> bytes:
+    """Give the one byte form of a layout file."""
+    return canonical_json(value.model_dump(mode="json"))
+
+
+def sha256(data: bytes) -> str:
+    """Give the SHA-256 as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse(model: type[S], data: bytes, where: str) -> S:
+    """Read a layout file.
+
+    Raises:
+        CorruptArtifact: it is not what this version writes; names where it lies and the key.
+    """
+    try:
+        return read(model, data.decode())
+    except (SettingError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{where} is not readable: {error}") from error
+
+
+def read_file(store: Store, model: type[S], key: str) -> S:
+    """Read a layout file of the store; ArtifactMissing if it is absent."""
+    return parse(model, store.get(key), f"{key} in {store.url}")
+
+
+def checked_name(name: str) -> str:
+    """Return a collection's full name or alias, or raise ValueError: it becomes part of keys."""
+    base, at, space = name.partition("@")
+    if not re.fullmatch(NAME_PATTERN, base) or (at and not re.fullmatch(rf"[0-9a-f]{{{SPACE_DIGITS}}}", space)):
+        raise ValueError(f"collection name {name[:80]!r}: expected letters, digits, '.', '_' or '-', then nothing or @<space>")
+    return name

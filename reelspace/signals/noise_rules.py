@@ -1,0 +1,180 @@
+"""Noise rules: each looks at every use of a hashtag and says how suspicious it is.
+
+A rule is a function of the evidence that gives, per use, a suspicion from 0 (clearly about the work) to 1 (clearly not), or nan where it
+has no opinion. To add one: write the function, add its line to RULES; the report shows its yield by itself.
+Legend: V works, U uses, T tags, K dimension of contexts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.signals.contexts import unit
+from reelspace.signals.entropy import category_spread
+from reelspace.signals.evidence import Evidence
+
+_MIN_BURST_WORKS: Final = 4
+_LEAST_SHARE: Final = 0.01  # works that fit better than this share leave no doubt
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, from which suspicion on it alone flags a use, and how it enters the score.
+
+    score = logistic(bias + sum of weight * (neutral - suspicion)); a rule without opinion adds nothing.
+    """
+
+    name: str
+    suspicion: Callable[[Evidence], NDArray[np.float64]]
+    flags_from: float
+    weight: float
+    neutral: float
+
+
+def blocklist(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag is in the lexicon of begging for traffic."""
+    found = [tag in evidence.lexicons.begging for tag in evidence.uses.tags]
+    return np.array(found, dtype=np.float64)[evidence.uses.tag_U]
+
+
+def begging_pattern(evidence: Evidence) -> NDArray[np.float64]:
+    """A pattern of begging for traffic occurs in the tag."""
+    found = [evidence.lexicons.begging_pattern.search(tag) is not None for tag in evidence.uses.tags]
+    return np.array(found, dtype=np.float64)[evidence.uses.tag_U]
+
+
+def category_entropy(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag is spread over categories as works are."""
+    uses = evidence.uses
+    shrinkage = evidence.settings.hashtags.entropy_shrinkage
+    return category_spread(uses.tag_U, evidence.category_V[uses.work_U], len(uses.tags), evidence.category_V, shrinkage)[uses.tag_U]
+
+
+def context_disagreement(evidence: Evidence) -> NDArray[np.float64]:
+    """The work's own words, queries and comments do not fit what the tag is used for by other creators."""
+    return _suspicion_of_share(evidence.share_that_fits_U)
+
+
+def unsaid(evidence: Evidence) -> NDArray[np.float64]:
+    """Nobody says the tag around this work, though people do around most other works that carry it."""
+    uses = evidence.uses
+    said_U = np.array(
+        [
+            any(word in evidence.said[work] for word in evidence.words_of_tags[tag])
+            for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True)
+        ],
+        dtype=np.float64,
+    )
+    num_T = np.bincount(uses.tag_U, minlength=len(uses.tags))
+    num_said_T = np.bincount(uses.tag_U, weights=said_U, minlength=len(uses.tags))
+    num_others_U = num_T[uses.tag_U] - 1
+    rate_U = (num_said_T[uses.tag_U] - said_U + 1) / (num_others_U + 2)  # two imagined uses, one of them said
+    return np.asarray(np.where(said_U > 0, 0.0, np.where((num_others_U > 0) & (rate_U > 0.5), rate_U, np.nan)))
+
+
+def foreign_to_other_tags(evidence: Evidence) -> NDArray[np.float64]:
+    """The work's other tags are about something else: most tags of the corpus would go better with them."""
+    uses, profile_UK = evidence.uses, unit(evidence.profile_UK)
+    profile_UK = np.where(evidence.is_begging_T[uses.tag_U][:, None], 0.0, profile_UK)
+    sums_VK = np.zeros_like(evidence.contexts.works_VK)
+    np.add.at(sums_VK, uses.work_U, profile_UK)
+    others_UK = unit((sums_VK[uses.work_U] - profile_UK).round(6))
+    tags_TK = np.zeros((len(uses.tags), profile_UK.shape[1]))
+    np.add.at(tags_TK, uses.tag_U, profile_UK)
+    tags_TK = unit(tags_TK[(tags_TK != 0).any(axis=1)])
+    known_U = (others_UK != 0).any(axis=1) & (profile_UK != 0).any(axis=1)
+    share_U = np.full(len(uses.work_U), np.nan)
+    own_U = (others_UK * profile_UK).sum(axis=1).round(6)
+    for row in np.flatnonzero(known_U):
+        fits_T = (tags_TK @ others_UK[row]).round(6)
+        share_U[row] = (1 + int((fits_T >= own_U[row]).sum())) / (1 + len(tags_TK))
+    return _suspicion_of_share(share_U)
+
+
+def creator_repetition(evidence: Evidence) -> NDArray[np.float64]:
+    """The creator puts the tag under work after work, and on average those works do not fit it."""
+    uses, creators_V = evidence.uses, evidence.works.creators_V
+    creators_U = creators_V[uses.work_U]
+    pairs, pair_U = np.unique(np.stack([uses.tag_U, creators_U], axis=1), axis=0, return_inverse=True)
+    pair_U = pair_U.reshape(-1)
+    num_P = np.bincount(pair_U, minlength=len(pairs))
+    tagged = np.unique(uses.work_U)
+    creators, num_tagged = np.unique(creators_V[tagged], return_counts=True)
+    num_tagged_P = num_tagged[np.searchsorted(creators, pairs[:, 1])]
+    repeated_P = (num_P - 1) / np.maximum(num_tagged_P - 1, 1)
+    disagreement_U = context_disagreement(evidence)
+    known_U = ~np.isnan(disagreement_U)
+    num_known_P = np.bincount(pair_U[known_U], minlength=len(pairs))
+    sum_P = np.bincount(pair_U[known_U], weights=disagreement_U[known_U], minlength=len(pairs))
+    mean_P = np.divide(sum_P, num_known_P, out=np.full(len(pairs), np.nan), where=num_known_P > 0)
+    suspicion_P = np.where((num_P >= 2) & (pairs[:, 1] >= 0), np.minimum(repeated_P, 1.0) * mean_P, np.nan)
+    return np.asarray(suspicion_P[pair_U])
+
+
+def news_burst(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag lives for a few days and is put under everything: a hijacked trend (a new topic also bursts, but stays on topic)."""
+    uses = evidence.uses
+    days_U = evidence.days_V[uses.work_U]
+    span = float(np.ptp(evidence.days_V)) if len(evidence.days_V) else 0.0
+    window = evidence.settings.hashtags.trend_window_days
+    order = np.lexsort((days_U, uses.tag_U))
+    bounds = np.searchsorted(uses.tag_U[order], np.arange(len(uses.tags) + 1))
+    burst_T = np.full(len(uses.tags), np.nan)
+    for tag in np.flatnonzero(evidence.num_works_T >= _MIN_BURST_WORKS):
+        days = days_U[order[bounds[tag] : bounds[tag + 1]]]
+        inside = int((np.searchsorted(days, days + window, side="right") - np.arange(len(days))).max())
+        expected = min(1.0, window / span) if span > 0 else 1.0
+        burst_T[tag] = max(0.0, inside / len(days) - expected) / max(1.0 - expected, 1e-9)
+    spread_T = _mean_by_tag(evidence, context_disagreement(evidence))
+    return np.asarray((burst_T * spread_T)[uses.tag_U])
+
+
+def unbacked_rarity(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag is rare, and the works nearest in context neither carry it nor say its words."""
+    uses, settings = evidence.uses, evidence.settings.hashtags
+    contexts_VK, has_context_V = evidence.contexts.works_VK, evidence.contexts.has_context_V()
+    carried: dict[int, set[str]] = {}
+    for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True):
+        carried.setdefault(work, set()).add(uses.tags[tag])
+    out_U = np.full(len(uses.work_U), np.nan)
+    for row in np.flatnonzero((evidence.num_works_T[uses.tag_U] <= settings.rare_uses) & has_context_V[uses.work_U]):
+        work, tag = int(uses.work_U[row]), int(uses.tag_U[row])
+        near_V = (contexts_VK @ contexts_VK[work]).round(6)
+        near_V[work] = -np.inf
+        neighbours = np.argsort(-near_V, kind="stable")[: settings.num_neighbours].tolist()
+        words = evidence.words_of_tags[tag]
+        backing = sum(
+            uses.tags[tag] in carried.get(other, ()) or any(word in evidence.said[other] for word in words if len(word) > 1)
+            for other in neighbours
+        )
+        out_U[row] = 1.0 / (1.0 + backing)
+    return out_U
+
+
+RULES: Final = (
+    Rule("blocklist", blocklist, flags_from=1.0, weight=6.0, neutral=0.0),
+    Rule("begging_pattern", begging_pattern, flags_from=1.0, weight=6.0, neutral=0.0),
+    Rule("category_entropy", category_entropy, flags_from=0.7, weight=3.0, neutral=0.55),
+    Rule("context_disagreement", context_disagreement, flags_from=0.65, weight=5.0, neutral=0.5),
+    Rule("unsaid", unsaid, flags_from=0.8, weight=1.5, neutral=0.5),
+    Rule("foreign_to_other_tags", foreign_to_other_tags, flags_from=0.75, weight=1.5, neutral=0.5),
+    Rule("creator_repetition", creator_repetition, flags_from=0.45, weight=2.0, neutral=0.1),
+    Rule("news_burst", news_burst, flags_from=0.4, weight=3.0, neutral=0.1),
+    Rule("unbacked_rarity", unbacked_rarity, flags_from=1.0, weight=1.5, neutral=0.5),
+)
+
+
+def _suspicion_of_share(share_U: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the share of works that fit at least as well: 0 at one in a hundred, 1/2 at one in ten, 1 at all."""
+    return np.asarray(1.0 - np.log(np.maximum(share_U, _LEAST_SHARE)) / np.log(_LEAST_SHARE))
+
+
+def _mean_by_tag(evidence: Evidence, suspicion_U: NDArray[np.float64]) -> NDArray[np.float64]:
+    known_U = ~np.isnan(suspicion_U)
+    tag_U = evidence.uses.tag_U[known_U]
+    num_T = np.bincount(tag_U, minlength=len(evidence.uses.tags))
+    sum_T = np.bincount(tag_U, weights=suspicion_U[known_U], minlength=len(evidence.uses.tags))
+    return np.asarray(np.divide(sum_T, num_T, out=np.full(len(num_T), np.nan), where=num_T > 0))

@@ -1,0 +1,58 @@
+"""Normal forms: one spelling for texts that differ only in width, case, script or spacing."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from reelspace.core.captions import visible_text
+
+_SPACES: Final = re.compile(r"\s+")
+_BETWEEN_CJK: Final = re.compile(r"(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
+_NOT_WORDS: Final = re.compile(r"[^\w\s]+|_+")
+_TAG_JOINTS: Final = re.compile(r"[\W_]+")
+_HAN: Final = re.compile(r"[\u3400-\u9fff]")
+_HANDLE: Final = re.compile(r"[@＠][^\s@＠]+")
+_LONG_NUMBER: Final = re.compile(r"\d{7,}")
+_MASK: Final = "***"
+
+
+class NormalForms:
+    """Gives normal forms; holds the table that turns traditional characters into simplified ones."""
+
+    def __init__(self) -> None:
+        # opencc is an optional dependency of `signals`: the lock's minimal client does not carry it.
+        from opencc import OpenCC
+
+        self._to_simplified = OpenCC("t2s")
+
+    def text(self, text: str) -> str:
+        """Width, case, script and spacing made one; punctuation stays."""
+        folded = unicodedata.normalize("NFKC", visible_text(text)).casefold()
+        if _HAN.search(folded):
+            folded = str(self._to_simplified.convert(folded))
+        return _SPACES.sub(" ", _BETWEEN_CJK.sub("", folded)).strip()
+
+    def query(self, text: str) -> str:
+        """The words of a query: like `text`, without punctuation and with account and phone numbers masked."""
+        words = _SPACES.sub(" ", _NOT_WORDS.sub(" ", self.text(text))).strip()
+        return _LONG_NUMBER.sub(_MASK, _BETWEEN_CJK.sub("", words))
+
+    def tag(self, raw: str) -> str:
+        """The normal form of a hashtag: letters and digits only; a tag of emoji alone stays as it is."""
+        text = self.text(raw)
+        return _TAG_JOINTS.sub("", text) or text.replace(" ", "").replace("\ufe0f", "")
+
+    def tags(self, raws: Iterable[str]) -> dict[str, str]:
+        """The normal form of every distinct hashtag."""
+        return {raw: self.tag(raw) for raw in dict.fromkeys(raws)}
+
+
+def mask_people(text: str) -> str:
+    """Hide handles and runs of seven and more digits (accounts, phones)."""
+    return _LONG_NUMBER.sub(_MASK, _HANDLE.sub("@" + _MASK, text))
+
+
+def has_han(text: str) -> bool:
+    """Whether the text has a Chinese character."""
+    return _HAN.search(text) is not None

@@ -1,0 +1,132 @@
+"""Spellings: which tags are one label, each merge with its evidence.
+
+A rarer tag is merged into a more frequent one when it differs by a letter and is used in the same contexts, or when it differs
+altogether but has nearly the same contexts and the works that carry it name the other one too. Tags that contain different numbers
+stay apart. A merge never chains: the target of a merge is not merged itself.
+Legend: T tags, K dimension of contexts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.signals.contexts import unit
+from reelspace.signals.normal_forms import has_han
+from reelspace.signals.settings import SpellingSettings
+
+Kind = Literal["spelling", "synonym"]
+_MIN_LATIN_LETTERS = 4
+_MIN_HAN_LETTERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """One tag that became another, and why: cosine of contexts, share of its works that name the other."""
+
+    tag: str
+    into: str
+    kind: Kind
+    similarity: float
+    overlap: float
+
+
+@dataclass(frozen=True, slots=True)
+class TagUsage:
+    """How T tags are used: works of each, sum of their contexts, and the rows of the works that carry or say each."""
+
+    tags: Sequence[str]
+    num_works_T: NDArray[np.int64]
+    profiles_TK: NDArray[np.float64]
+    carried_by: Sequence[frozenset[int]]
+    named_by: Sequence[frozenset[int]]
+
+
+def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
+    """Find the merges, in the order of the merged tag."""
+    order = sorted(range(len(usage.tags)), key=lambda tag: (-int(usage.num_works_T[tag]), usage.tags[tag]))
+    directions_TK = unit(usage.profiles_TK)
+    rank = {tag: place for place, tag in enumerate(order)}
+    spelled_like = _one_letter_apart(usage.tags)
+    merges: dict[int, Merge] = {}
+    targets: set[int] = set()
+    for tag in reversed(order):  # rare ones first, so that they may join any more frequent one
+        if tag in targets:
+            continue
+        candidates = [other for other in order[: rank[tag]] if other not in merges]
+        best = _best(tag, candidates, spelled_like[tag], directions_TK, usage, settings)
+        if best is not None:
+            merges[tag] = best[1]
+            targets.add(best[0])
+    return [merges[tag] for tag in sorted(merges)]
+
+
+def canonical_tags(merges: Sequence[Merge]) -> Mapping[str, str]:
+    """The tag that each merged tag became."""
+    return {merge.tag: merge.into for merge in merges}
+
+
+def _best(
+    tag: int,
+    candidates: Sequence[int],
+    spelled_like: frozenset[int],
+    directions_TK: NDArray[np.float64],
+    usage: TagUsage,
+    settings: SpellingSettings,
+) -> tuple[int, Merge] | None:
+    found: list[tuple[tuple[bool, float, int], int, Merge]] = []
+    similarity_C = (directions_TK[list(candidates)] @ directions_TK[tag]).round(6) if candidates else np.zeros(0)
+    for other, similarity in zip(candidates, similarity_C.tolist(), strict=True):
+        spelled = other in spelled_like and similarity >= settings.min_spelling_similarity
+        if not spelled and similarity < settings.min_synonym_similarity:
+            continue
+        carried = usage.carried_by[tag]
+        overlap = round(len(carried & usage.named_by[other]) / max(len(carried), 1), 6)
+        enough = usage.num_works_T[tag] >= settings.min_synonym_works and overlap >= settings.min_synonym_overlap
+        if spelled or enough:
+            kind: Kind = "spelling" if spelled else "synonym"
+            merge = Merge(usage.tags[tag], usage.tags[other], kind, similarity, overlap)
+            found.append(((not spelled, -similarity, other), other, merge))
+    return min(found)[1:] if found else None
+
+
+def _one_letter_apart(tags: Sequence[str]) -> list[frozenset[int]]:
+    """Per tag, the tags at Damerau distance 1 with the same digits; found through the forms with one letter left out."""
+    by_form: dict[str, list[int]] = {}
+    for index, tag in enumerate(tags):
+        for form in _forms(tag):
+            by_form.setdefault(form, []).append(index)
+    near: list[set[int]] = [set() for _ in tags]
+    for group in by_form.values():
+        for place, first in enumerate(group):
+            for second in group[place + 1 :]:
+                if _is_slip(tags[first], tags[second]):
+                    near[first].add(second)
+                    near[second].add(first)
+    return [frozenset(others) for others in near]
+
+
+def _forms(tag: str) -> set[str]:
+    least = _MIN_HAN_LETTERS if has_han(tag) else _MIN_LATIN_LETTERS
+    return {tag, *(tag[:place] + tag[place + 1 :] for place in range(len(tag)))} if len(tag) >= least else set()
+
+
+def _is_slip(first: str, second: str) -> bool:
+    if first == second or _digits(first) != _digits(second):
+        return False
+    if len(first) == len(second):
+        differing = [place for place in range(len(first)) if first[place] != second[place]]
+        swapped = (
+            len(differing) == 2
+            and differing[1] == differing[0] + 1
+            and first[differing[0]] == second[differing[1]]
+            and first[differing[1]] == second[differing[0]]
+        )
+        return len(differing) == 1 or swapped
+    return abs(len(first) - len(second)) == 1
+
+
+def _digits(text: str) -> str:
+    return "".join(letter for letter in text if letter.isdigit())

@@ -1,0 +1,164 @@
+"""Write a Triton model repository of the trained encoders, held against torch."""
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import torch
+from pydantic import Field
+from torch import nn
+
+from reelspace.core.artifacts import Artifact
+from reelspace.core.errors import GateRefused
+from reelspace.core.settings import Settings, read
+from reelspace.core.steps import StepRun, run_step
+from reelspace.model.checkpoint import load_model
+from reelspace.model.model import ReelModel
+from reelspace.model.settings import ModelSettings
+from reelspace.model.tokenizer import Tokenizer
+from reelspace.serving import parity
+from reelspace.serving.encoder import OUTPUT, open_graph
+from reelspace.serving.graphs import Inputs, TextGraph, VideoGraph, run_graph, write_graph
+from reelspace.serving.preprocess import text_inputs, video_inputs
+from reelspace.serving.signatures import EncoderSizes, Signature, config_pbtxt, text_signature, video_signature
+from reelspace.serving.version import GRAPH_FILE, TOKENIZER_FILE, Version
+
+REPORT_GRID = 1e-5
+
+
+class ExportSettings(Settings):
+    """How encoders are exported."""
+
+    opset: int = Field(17, ge=17, le=20, description="ONNX operator set.")
+    num_threads: int = Field(1, ge=1, le=256, description="CPU threads of one inference in the served model.")
+    max_abs_difference: float = Field(1e-3, gt=0, description="Largest difference from torch in any element of a vector of length 1.")
+
+
+def run(teacher: str, student: str, repository: str, settings: str) -> None:
+    """Export text_encoder and video_encoder of the teacher and video_encoder_light of the student."""
+    parsed = read(ExportSettings, settings)
+    inputs = {"teacher": teacher, "student": student}
+    run_step(
+        "export",
+        __name__,
+        settings=parsed,
+        inputs=inputs,
+        outputs={"repository": repository},
+        body=lambda step_run: _export(step_run, parsed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A trained model with what its served versions must say about it."""
+
+    model: ReelModel
+    tokenizer: Tokenizer
+    sizes: EncoderSizes
+    artifact_id: str
+    space_id: str
+    directory: Path
+
+
+def _export(run: StepRun, settings: ExportSettings) -> Mapping[str, object]:
+    # One thread: sums in another order would differ between runs.
+    torch.set_num_threads(1)
+    teacher = _load(run.inputs["teacher"], run.scratch / "teacher")
+    student = _load(run.inputs["student"], run.scratch / "student")
+    exporter = _Exporter(run.output("repository"), settings)
+    differences = {
+        "text_encoder": exporter.export_text("text_encoder", teacher),
+        "video_encoder": exporter.export_video("video_encoder", teacher),
+        "video_encoder_light": exporter.export_video("video_encoder_light", student),
+    }
+    exporter.write_report(differences)
+    return {"max_abs_difference": differences}
+
+
+def _load(artifact: Artifact, directory: Path) -> _Trained:
+    model, tokenizer, settings = load_model(artifact.fetch(directory))
+    space = orjson.loads((directory / "space.json").read_bytes())
+    return _Trained(model.eval(), tokenizer, encoder_sizes(settings), artifact.id, space["space_id"], directory)
+
+
+def encoder_sizes(settings: ModelSettings) -> EncoderSizes:
+    """Give the sizes of a model's served tensors."""
+    return EncoderSizes(settings.dimension, settings.num_frames, settings.frame_size, settings.frame_size, settings.sound.num_samples)
+
+
+def video_facts(sizes: EncoderSizes) -> dict[str, int]:
+    """Give what a video encoder's version.json says beside a text encoder's."""
+    return {"num_frames": sizes.num_frames, "height": sizes.height, "width": sizes.width, "num_samples": sizes.num_samples}
+
+
+@dataclass(frozen=True, slots=True)
+class _Exporter:
+    """Writes models into one repository."""
+
+    out: Path
+    settings: ExportSettings
+
+    def export_text(self, name: str, trained: _Trained) -> float:
+        """Write an encoder of texts; give its largest difference from torch."""
+        signature = text_signature(name, trained.sizes)
+        self._describe(signature, trained, video=False)
+        return self._write(
+            TextGraph(trained.model), signature, [text_inputs(rows, trained.tokenizer) for rows in parity.batches(parity.text_rows())]
+        )
+
+    def export_video(self, name: str, trained: _Trained) -> float:
+        """Write an encoder of videos; give its largest difference from torch."""
+        signature = video_signature(name, trained.sizes)
+        self._describe(signature, trained, video=True)
+        rows = parity.video_rows(trained.sizes, signature)
+        return self._write(VideoGraph(trained.model), signature, [video_inputs(part, trained.tokenizer) for part in parity.batches(rows)])
+
+    def write_report(self, differences: Mapping[str, float]) -> None:
+        """Write export.json, the figures rounded up so that the last digits of this machine's arithmetic stay out of the artifact's id."""
+        rounded = {model: round(math.ceil(value / REPORT_GRID) * REPORT_GRID, 5) for model, value in differences.items()}
+        report = {"max_abs_difference": rounded, "limit": self.settings.max_abs_difference}
+        (self.out / "export.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+    def _version(self, signature: Signature) -> Path:
+        return self.out / signature.model / "1"
+
+    def _describe(self, signature: Signature, trained: _Trained, *, video: bool) -> None:
+        version = self._version(signature)
+        version.mkdir(parents=True)
+        config = config_pbtxt(signature, parameters={"num_threads": str(self.settings.num_threads)})
+        (version.parent / "config.pbtxt").write_text(config)
+        shutil.copy(trained.directory / TOKENIZER_FILE, version / TOKENIZER_FILE)
+        facts = Version(
+            model=signature.model,
+            artifact_id=trained.artifact_id,
+            space_id=trained.space_id,
+            opset=self.settings.opset,
+            dimension=trained.sizes.dimension,
+            text_length=trained.tokenizer.length,
+            **(video_facts(trained.sizes) if video else {}),
+        )
+        facts.write(version)
+
+    def _write(self, graph: nn.Module, signature: Signature, batches: Sequence[Inputs]) -> float:
+        path = self._version(signature) / GRAPH_FILE
+        write_graph(graph, max(batches, key=lambda inputs: len(inputs["text"])), path, self.settings.opset)
+        difference = max_abs_difference(graph, path, batches)
+        # Written so that NaN is refused too.
+        if not difference <= self.settings.max_abs_difference:
+            raise GateRefused(
+                f"{signature.model}: ONNX Runtime differs from torch by {difference:.3g} in some element, allowed are "
+                f"{self.settings.max_abs_difference:.3g}; see whether every operator exports at opset {self.settings.opset}"
+            )
+        return difference
+
+
+def max_abs_difference(graph: nn.Module, path: Path, batches: Sequence[Inputs]) -> float:
+    """Give the largest difference of any element between a graph in torch and its exported file."""
+    session = open_graph(path, num_threads=1)
+    differences = [np.abs(run_graph(graph, inputs) - session.run([OUTPUT], dict(inputs))[0]).max() for inputs in batches]
+    # numpy's max, which keeps a NaN.
+    return float(np.max(differences))

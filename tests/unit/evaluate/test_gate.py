@@ -1,0 +1,20 @@
+import pytest
+
+from reelspace.core.errors import SettingError
+from reelspace.evaluate.gate import gate_rows
+
+FIGURES = {"teacher": {"video_to_topic_p10": 0.7, "text_to_topic_p10_seen": None}}
+
+
+def test_gate_passes_at_the_threshold_and_fails_below():
+    assert gate_rows(FIGURES, {"teacher.video_to_topic_p10": 0.7})[0].passed
+    assert not gate_rows(FIGURES, {"teacher.video_to_topic_p10": 0.71})[0].passed
+
+
+def test_a_figure_that_was_not_measured_does_not_pass():
+    assert not gate_rows(FIGURES, {"teacher.text_to_topic_p10_seen": 0.0})[0].passed
+
+
+def test_a_threshold_for_an_unknown_figure_is_refused_with_the_known_ones():
+    with pytest.raises(SettingError, match=r"teacher\.video_to_topic_p01.*teacher\.video_to_topic_p10"):
+        gate_rows(FIGURES, {"teacher.video_to_topic_p01": 0.5})
