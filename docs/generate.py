@@ -81,7 +81,8 @@ def report_page() -> str:
     """Document demo-out/report.json."""
     return (
         "# report.json\n\nThe figures of one journey, written by `reelspace demo run` and `reelspace run`. "
-        "Schema: [report.schema.json](report.schema.json). A share is between 0 and 1; null means that this journey could not measure it.\n\n"
+        "Schema: [report.schema.json](report.schema.json). "
+        "A share is between 0 and 1; null means that this journey could not measure it.\n\n"
         f"{_table(Report)}\n"
     )
 
@@ -101,14 +102,15 @@ def cli_page() -> str:
     root = typer.main.get_command(app)
     for path, command in _commands(root, ("reelspace",)):
         parts.append(f"## {' '.join(path)}\n\n{(command.help or '').strip()}\n")
-        rows = [
-            f"| `{', '.join(parameter.opts)}` | {'required' if parameter.required else f'`{parameter.default}`'} | {getattr(parameter, 'help', '') or ''} |"
-            for parameter in command.params
-            if parameter.name != "help"
-        ]
+        rows = [_option(parameter) for parameter in command.params if parameter.name != "help"]
         if rows:
             parts.append("\n".join(["| option | default | meaning |", "|---|---|---|", *rows]) + "\n")
     return "\n".join(parts)
+
+
+def _option(parameter: click.Parameter) -> str:
+    default = "required" if parameter.required else f"`{parameter.default}`"
+    return f"| `{', '.join(parameter.opts)}` | {default} | {getattr(parameter, 'help', '') or ''} |"
 
 
 def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -32,7 +32,13 @@ def child(
     Start children from the main thread: the kernel ties the signal to the thread that forked.
     """
     return subprocess.Popen(
-        list(args), env=None if env is None else dict(env), cwd=cwd, stdout=stdout, stderr=stderr, start_new_session=True, preexec_fn=_follow_parent
+        list(args),
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        preexec_fn=_follow_parent,
     )
 
 

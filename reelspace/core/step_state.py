@@ -28,8 +28,7 @@ class StepState:
     @classmethod
     def of(cls, store: Store, key: str, work: Path) -> StepState:
         """Tie the state of a step key to a directory, below `work` unless the store is local."""
-        local = isinstance(store, LocalStore)
-        return cls(store, key, Path(store.url) / "runs" / key / "state" if local else work / "state")
+        return cls(store, key, store.root / "runs" / key / "state" if isinstance(store, LocalStore) else work / "state")
 
     def restore(self) -> None:
         """Make the directory hold what was saved last."""

@@ -26,6 +26,7 @@ from reelspace.core.keys import PRIVATE, checked_key
 from reelspace.core.local_store import LocalStore
 from reelspace.core.locks import locked_directory
 from reelspace.core.log import log
+from reelspace.core.processes import die_with
 from reelspace.core.settings import Settings, identity
 from reelspace.core.step_records import JournalEntry, Outcome, StepRecords, write_journal
 from reelspace.core.step_state import StepState
@@ -33,6 +34,7 @@ from reelspace.core.store import Store, open_store
 
 STORE_VARIABLE = "REELSPACE_STORE"
 RUN_ID_VARIABLE = "REELSPACE_RUN_ID"
+SUPERVISOR_VARIABLE = "REELSPACE_SUPERVISOR_PID"
 _EXIT_INTERRUPTED = 130
 _EXIT_TERMINATED = 143
 
@@ -124,8 +126,11 @@ def run_step(
         ReelspaceError: any error of the body, placed in the tree; a full disk is DiskFull.
         OutputOccupied: another process runs this key in a local store.
 
-    Environment: REELSPACE_STORE (required), REELSPACE_RUN_ID (writes the journal `runs/journal/<run id>/<name>.json`).
+    Environment: REELSPACE_STORE (required), REELSPACE_RUN_ID (writes the journal `runs/journal/<run id>/<name>.json`),
+        REELSPACE_SUPERVISOR_PID (this process ends when that one does).
     """
+    if os.environ.get(SUPERVISOR_VARIABLE):
+        die_with(int(os.environ[SUPERVISOR_VARIABLE]))
     store = open_store(_store_url())
     with _journal(store, name) as journal, _terminable():
         artifacts = {key: open_artifact(store, read_manifest_file(path).id) for key, path in inputs.items()}
@@ -206,7 +211,10 @@ def _run_facts(step: _Step) -> dict[str, object]:
 @contextmanager
 def _work_directory(store: Store, key: str) -> Iterator[Path]:
     # Beside the store's objects, so that a killed run's leftovers are found and removed by the next one.
-    base = Path(store.url) / PRIVATE if isinstance(store, LocalStore) else Path(tempfile.gettempdir()) / f"reelspace-{os.getuid()}"
+    if isinstance(store, LocalStore):
+        base = store.root / PRIVATE
+    else:
+        base = Path(tempfile.gettempdir()) / f"reelspace-{os.getuid()}" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
     work = base / "work" / key
     with locked_directory(work):
         try:

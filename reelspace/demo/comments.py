@@ -87,7 +87,7 @@ def _under(world: World, work: Work) -> list[Comment]:
 def _count(draw: np.random.Generator, work: Work, num_works: int) -> int:
     if work.popularity_rank < NUM_LOUD_WORKS:
         return _LOUD_COUNTS[work.popularity_rank]
-    return int(draw.poisson(min(_MAX_QUIET, 1.2 + num_works / (1 + work.popularity_rank - NUM_LOUD_WORKS) ** 0.8)))
+    return int(draw.poisson(min(_MAX_QUIET, 2.5 + num_works / (1 + work.popularity_rank - NUM_LOUD_WORKS) ** 0.8)))
 
 
 def _text(draw: np.random.Generator, world: World, work: Work, kind: CommentKind) -> str:
@@ -109,6 +109,6 @@ def _text(draw: np.random.Generator, world: World, work: Work, kind: CommentKind
 def _aspect(draw: np.random.Generator, topic: Topic, subtopic: int, language: str) -> str:
     words = topic.words[language]
     aspect = [pick(draw, words.in_comments)]
-    if draw.random() < 0.3:
+    if draw.random() < 0.4:
         aspect.insert(0, words.subtopics[subtopic])
     return join(aspect, language)

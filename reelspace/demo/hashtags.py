@@ -22,7 +22,7 @@ NoiseKind = Literal["begging", "trend", "unrelated"]
 _RELEVANT_PER_WORK = (0.22, 0.32, 0.28, 0.18)  # chance of 1, 2, 3, 4 relevant tags
 _NOISE_PER_WORK = (0.38, 0.24, 0.17, 0.12, 0.09)  # chance of 0 to 4
 _NOISE_KINDS: tuple[NoiseKind, ...] = ("begging", "trend", "unrelated")
-_NOISE_WEIGHTS = (0.45, 0.27, 0.28)
+_NOISE_WEIGHTS = (0.35, 0.27, 0.38)
 _BEGGING = (
     *("求上热门", "我要上热门", "上热门", "热门", "感谢官方", "感谢推荐", "作品推广", "求关注", "互粉", "涨粉", "给个小红心"),
     *(
@@ -121,7 +121,7 @@ def _main_chance(num_chosen: int) -> float:
 
 
 def _noise(draw: np.random.Generator, world: World, work: Work, creator: Creator, kind: NoiseKind) -> TagUse:
-    if kind == "unrelated" and not creator.stuffs_tags and draw.random() < 0.5:
+    if kind == "unrelated" and not creator.stuffs_tags and draw.random() < 0.7:
         kind = "begging"  # most unrelated tags come from creators who stuff them
     if kind == "begging" and creator.stuffs_tags:
         kind = "unrelated"

@@ -34,7 +34,7 @@ from reelspace.demo.report import (
 )
 from reelspace.demo.searching import measure_generated_rows, measure_own_rows
 from reelspace.demo.servers import Servers, running_servers
-from reelspace.media.dataset import Sample
+from reelspace.media.sample import Sample
 from reelspace.steps.presets import journey_preset
 
 NUM_QUESTIONS = 10
@@ -188,7 +188,7 @@ def _report(
     return Report(
         wall_seconds=time.monotonic() - journey.started,
         generate_seconds=journey.generate_seconds,
-        steps=tuple(StepFigures(name=step.name, wall_seconds=step.wall_seconds, reused=step.reused) for step in run.steps),
+        steps=tuple(StepFigures(name=step.step, wall_seconds=step.wall_seconds, reused=step.reused) for step in run.steps),
         media=MediaFigures.model_validate({name: ledger[name] for name in ("in", "out", "quarantined")}),
         hashtags=HashtagFigures.model_validate(pick(HashtagFigures, evaluation.get("hashtags", {}))),
         teacher=ModelFigures.model_validate(pick(ModelFigures, evaluation["teacher"])),

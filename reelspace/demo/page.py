@@ -94,7 +94,7 @@ def _read_log(model: Artifact) -> list[Mapping[str, float]]:
 def _loss_plot(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(logs)), logs.items(), strict=True):
-        losses = sorted({key for row in rows for key in row if key == "loss" or key.startswith("loss_") or key.startswith("loss/")})
+        losses = sorted({key for row in rows for key in row if key == "loss" or key.startswith(("loss_", "loss/"))})
         for key in losses:
             points = [(row["step"], row[key]) for row in rows if key in row]
             axes.plot([step for step, _ in points], [value for _, value in points], label=key, linewidth=1.2)

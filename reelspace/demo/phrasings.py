@@ -1,7 +1,7 @@
 """What people type: the queries of the search log, and evaluation queries in seen and unseen phrasings.
 
 Unseen phrasings are never typed in the log, but every word in them occurs in captions, comments or other queries of the topic:
-an unknown template around a known query word, a word that only captions or only comments use, a sub-topic in a new order.
+an unknown template around a known query word, a word that captions and comments use but searches never do, a sub-topic in a new order.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SEEN_PER_LANGUAGE = 2
 UNSEEN_PER_LANGUAGE = 4
 WRONG_QUERY_SHARE = 0.07
 _FAVOURITE_SHARE = 0.4
-_SUBTOPIC_SHARE = 0.25
+_SUBTOPIC_SHARE = 0.3
 _TEMPLATES = {
     "zh": ("{w}", "{w}推荐", "{w}教程", "{w}视频", "{w}怎么选", "好看的{w}", "{w}评测"),
     "en": ("{w}", "best {w}", "{w} tutorial", "{w} video", "how to choose {w}", "{w} review", "cool {w}"),
@@ -74,13 +74,13 @@ def _unseen(words: Words, language: str) -> tuple[str, ...]:
     if language == "zh":
         return (
             f"想看{words.shared}合集",
-            f"{words.caption_only}{words.main}",
+            f"{words.written_only}{words.main}",
             f"适合新手的{words.comment_only}",
             f"{words.subtopics[0]}的{words.query}有哪些",
         )
     return (
         f"show me some {words.shared}",
-        f"{words.caption_only} {words.main}",
+        f"{words.written_only} {words.main}",
         f"{words.comment_only} for beginners",
         f"{words.subtopics[0]} with {words.query}",
     )

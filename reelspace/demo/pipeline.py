@@ -6,7 +6,7 @@ The library never imports kfp: `python -m pipelines.run` of the checkout does, i
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from reelspace.core.artifacts import Artifact, open_artifact
 from reelspace.core.errors import InternalError, ReelspaceError, TemporaryError, UserError
 from reelspace.core.processes import child, stop
+from reelspace.core.step_records import JournalEntry
 from reelspace.core.store import open_store
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -23,21 +24,11 @@ ERROR_OF_EXIT: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryErr
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedStep:
-    """One line of the pipeline's journal."""
-
-    name: str
-    wall_seconds: float
-    reused: bool
-    outputs: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class PipelineRun:
     """A finished run: its steps in order and their artifacts by name."""
 
     store_url: str
-    steps: tuple[FinishedStep, ...]
+    steps: tuple[JournalEntry, ...]
 
     def artifact(self, name: str) -> Artifact:
         """Open an output of the run, e.g. "vectors"."""
@@ -78,13 +69,12 @@ def run_pipeline(
         code = stop(process) if process.poll() is None else process.returncode
     if not done:
         raise _failure(code, out / "logs" / "pipeline.log")
-    steps = [FinishedStep(row["step"], row["wall_seconds"], row["reused"], row["outputs"]) for row in done]
-    return PipelineRun(store_url, tuple(steps))
+    return PipelineRun(store_url, done)
 
 
-def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console) -> Sequence[Mapping[str, object]] | None:
+def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console) -> tuple[JournalEntry, ...]:
     """Copy the child's output to the log, show each finished step, give the journal once it is printed."""
-    done = None
+    done: tuple[JournalEntry, ...] = ()
     with log_path.open("wb") as log, console.status("starting the pipeline") as status:
         for line in process.stdout or ():
             log.write(line)
@@ -96,9 +86,9 @@ def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console
                 console.print(f"  {event['step']:<20} {event['seconds']:6.1f} s{'  reused' if event['reused'] else ''}", highlight=False)
                 status.update("...")
             elif event.get("event") == "pipeline_done":
-                done = event["steps"]
+                done = tuple(JournalEntry(**entry) for entry in orjson.loads(line)["steps"])
     process.wait()
-    return done  # type: ignore[return-value]
+    return done
 
 
 def _progress_text(event: Mapping[str, object]) -> str:

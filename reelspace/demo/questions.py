@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from reelspace.core.artifacts import Artifact
 from reelspace.evaluate.ranking import exact_rows_QK
 from reelspace.evaluate.vectors import Vectors, read_vectors
-from reelspace.media.dataset import Sample, ShardReader
+from reelspace.media.dataset import ShardReader
+from reelspace.media.sample import Sample
 from reelspace.search.client import SearchClient
 from reelspace.serving.client import ServingClient
 

@@ -13,7 +13,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class TopicRow:
-    """One topic as written here: words are `caption only | main | shared | query | comment only | three sub-topics`."""
+    """One topic as written here: words are `captions and comments only | main | shared | query | comments only | three sub-topics`."""
 
     name: str
     kind: int

@@ -15,7 +15,7 @@ NUM_SUBTOPICS = 3
 class Words:
     """A topic's words in one language; which text may use which word decides what a model has to generalise over."""
 
-    caption_only: str
+    written_only: str
     main: str
     shared: str
     query: str
@@ -24,7 +24,7 @@ class Words:
 
     @property
     def in_captions(self) -> tuple[str, ...]:
-        return (self.main, self.shared, self.caption_only)
+        return (self.main, self.shared, self.written_only)
 
     @property
     def in_queries(self) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ class Words:
 
     @property
     def in_comments(self) -> tuple[str, ...]:
-        return (self.shared, self.query, self.comment_only)
+        return (self.shared, self.query, self.comment_only, self.written_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +84,5 @@ def _topic(index: int) -> Topic:
 
 def _words(row: str) -> Words:
     parts = tuple(part.strip() for part in row.split("|"))
-    caption_only, main, shared, query, comment_only, first, second, third = parts
-    return Words(caption_only, main, shared, query, comment_only, (first, second, third))
+    written_only, main, shared, query, comment_only, first, second, third = parts
+    return Words(written_only, main, shared, query, comment_only, (first, second, third))

@@ -16,14 +16,13 @@ from av.video.stream import VideoStream
 
 from reelspace.media.bad_media import Reason, Undecodable
 from reelspace.media.decoded import Decoded
-from reelspace.media.packets import Track, packet_time
+from reelspace.media.packets import Track, packet_end
 from reelspace.media.pictures import PictureTrack, frame_times
 from reelspace.media.sound import SoundTrack
 from reelspace.media.spec import SAMPLE_RATE, FrameSpec
 
 _US_PER_S: Final = 1_000_000
 _SHORTEST_SHARE: Final = 0.5
-_DEFAULT_FRAME_S: Final = 0.04
 
 
 def read_clip(file: BinaryIO, demuxer: str, spec: FrameSpec) -> Decoded:
@@ -51,17 +50,19 @@ def read_clip(file: BinaryIO, demuxer: str, spec: FrameSpec) -> Decoded:
 def _read(container: InputContainer, spec: FrameSpec) -> Decoded:
     video, audio = _video_of(container), _audio_of(container)
     start_s = (container.start_time or 0) / _US_PER_S
-    sounds = {audio.index: SoundTrack(start_s, spec)} if audio is not None else {}
+    tracks: dict[int, Track] = {}
+    sound = SoundTrack(start_s, spec) if audio is not None else None
+    if audio is not None and sound is not None:
+        tracks[audio.index] = sound
     if video is not None:
-        _check_size(video, spec)
         lead_s, duration_s = _lead(video, start_s), _duration(container, video, start_s)
         pictures = PictureTrack(video, start_s, frame_times(lead_s, duration_s, spec.num_frames), spec)
-        reached_s = _walk(container, {video.index: pictures, **sounds}, start_s)
+        reached_s = _walk(container, {video.index: pictures, **tracks}, start_s)
         if not pictures.is_complete and reached_s < _SHORTEST_SHARE * duration_s:
             raise Undecodable(Reason.TRUNCATED, f"the file announces {duration_s:.1f} s and ends after {reached_s:.1f} s")
-        return _finished(pictures, next(iter(sounds.values()), None), duration_s)
-    for sound in sounds.values():
-        _walk(container, sounds, start_s)
+        return _finished(pictures, sound, duration_s)
+    if sound is not None:
+        _walk(container, tracks, start_s)
         return _finished_sound(sound, (container.duration or 0) / _US_PER_S, spec)
     what = ", ".join(sorted({stream.type for stream in container.streams})) or "none at all"
     raise Undecodable(Reason.NO_STREAMS, f"no stream of pictures or sound that can be decoded; streams: {what}")
@@ -71,7 +72,7 @@ def _walk(container: InputContainer, tracks: Mapping[int, Track], start_s: float
     """Feed the tracks, by stream number, until they are complete or the file ends; give how far the file was read."""
     reached_s = 0.0
     for packet in container.demux([container.streams[number] for number in tracks]):
-        reached_s = max(reached_s, packet_time(packet, start_s) or 0.0)
+        reached_s = max(reached_s, packet_end(packet, start_s))
         track = tracks[packet.stream.index]
         if not track.is_complete:
             track.add(packet)
@@ -83,9 +84,6 @@ def _walk(container: InputContainer, tracks: Mapping[int, Track], start_s: float
 def _finished(pictures: PictureTrack, sound: SoundTrack | None, duration_s: float) -> Decoded:
     audio_S = sound.finish() if sound is not None else None
     frames_FHWC = pictures.finish()
-    pictures.count.check("pictures")
-    if not len(frames_FHWC):
-        raise Undecodable(Reason.CORRUPT, f"none of the {pictures.count.total} packets of pictures gave one")
     if pictures.num_packets == 1 and audio_S is None:
         return Decoded(frames_FHWC[:1], None, 0.0, "image")
     return Decoded(frames_FHWC, audio_S, duration_s, "video")
@@ -117,12 +115,6 @@ def _audio_of(container: InputContainer) -> AudioStream | None:
     return audio if isinstance(audio, AudioStream) and audio.codec_context is not None else None
 
 
-def _check_size(video: VideoStream, spec: FrameSpec) -> None:
-    width, height = video.codec_context.width, video.codec_context.height
-    if width * height > spec.max_pixels:
-        raise Undecodable(Reason.TOO_LARGE, f"{width} x {height} pixels, at most {spec.max_pixels} are decoded")
-
-
 def _lead(video: VideoStream, start_s: float) -> float:
     """Give by how much the pictures start later than the file."""
     if video.start_time is None or not video.time_base:
@@ -134,12 +126,7 @@ def _duration(container: InputContainer, video: VideoStream, start_s: float) -> 
     stated_s = _stated_duration(container, video)
     if stated_s is not None:
         return stated_s
-    end_s = 0.0
-    for packet in container.demux(video):
-        time_s = packet_time(packet, start_s)
-        if time_s is not None:
-            length_s = float(packet.duration * packet.time_base) if packet.duration else _DEFAULT_FRAME_S
-            end_s = max(end_s, time_s + length_s)
+    end_s = max((packet_end(packet, start_s) for packet in container.demux(video)), default=0.0)
     container.seek(container.start_time or 0)
     return end_s
 

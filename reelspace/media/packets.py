@@ -11,6 +11,7 @@ import av
 
 from reelspace.media.bad_media import Reason, Undecodable
 
+_DEFAULT_LENGTH_S: Final = 0.04
 _MAX_BAD_SHARE: Final = 0.1  # players hide single damaged packets too
 
 
@@ -31,6 +32,14 @@ class Track(Protocol):
 
     def add(self, packet: av.Packet[Any]) -> None:
         """Take the next packet of the stream; an empty one ends it."""
+
+
+def packet_end(packet: av.Packet[Any], start_s: float) -> float:
+    """Give the time until which a packet is shown; 0 if it has no stamp."""
+    time_s = packet_time(packet, start_s)
+    if time_s is None:
+        return 0.0
+    return time_s + (float(packet.duration * packet.time_base) if packet.duration else _DEFAULT_LENGTH_S)
 
 
 @dataclass(slots=True)

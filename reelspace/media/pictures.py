@@ -78,6 +78,7 @@ class PictureTrack:
 
     def __init__(self, stream: VideoStream, start_s: float, times_F: Sequence[float], spec: FrameSpec) -> None:
         self._decoder = stream.codec_context
+        _check_size(self._decoder.width, self._decoder.height, spec.max_pixels)
         self._decoder.thread_count = 1  # processes run in parallel, not threads
         self._start_s = start_s
         self._max_pixels = spec.max_pixels
@@ -113,8 +114,18 @@ class PictureTrack:
             self._decode_waiting()
 
     def finish(self) -> NDArray[np.uint8]:
-        """Give frames_FHWC, of as many frames as wanted, or F = 0 if nothing could be decoded."""
-        return self._picker.finish()
+        """Give frames_FHWC.
+
+        Raises:
+            Undecodable: no frame could be decoded, or too many packets were refused.
+        """
+        frames_FHWC = self._picker.finish()
+        if not len(frames_FHWC) and not self._decoder.width * self._decoder.height:
+            raise Undecodable(Reason.TOO_LARGE, f"the pictures claim no valid size, or more than {self._max_pixels} pixels")
+        self.count.check("pictures")
+        if not len(frames_FHWC):
+            raise Undecodable(Reason.CORRUPT, f"none of the {self.count.total} packets of pictures gave one")
+        return frames_FHWC
 
     def _decode_waiting(self) -> None:
         if self._has_gap and self._waiting:
@@ -131,8 +142,7 @@ class PictureTrack:
                     self._offer(frame)
 
     def _offer(self, frame: VideoFrame) -> None:
-        if frame.width * frame.height > self._max_pixels:
-            raise Undecodable(Reason.TOO_LARGE, f"a frame of {frame.width} x {frame.height} pixels, at most {self._max_pixels} are decoded")
+        _check_size(frame.width, frame.height, self._max_pixels)
         if frame.time is not None:
             self._position_s = frame.time - self._start_s
         self._picker.offer(frame, self._position_s)
@@ -155,6 +165,11 @@ def square(frame: VideoFrame, size: int, pixel_shape: Fraction | None = None) ->
     top, left = (picture_HWC.shape[0] - size) // 2, (picture_HWC.shape[1] - size) // 2
     upright_HWC = np.rot90(picture_HWC[top : top + size, left : left + size], k=round(frame.rotation / 90))
     return np.ascontiguousarray(upright_HWC)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise Undecodable(Reason.TOO_LARGE, f"pictures of {width} x {height} pixels, at most {max_pixels} are decoded")
 
 
 def _width_of_pixel(pixel_shape: Fraction | None) -> float:

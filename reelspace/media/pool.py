@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Final
@@ -30,6 +31,7 @@ from reelspace.media.messages import Inbox, Tag, send
 _LOOK_AHEAD: Final = 32  # answers per worker that may wait for a slow item before them
 _START_LIMIT_S: Final = 120.0
 _NUM_TRIES: Final = 2
+_MAX_FAILED_STARTS: Final = 3
 _TAIL_BYTES: Final = 2000
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -39,7 +41,7 @@ class PoolSettings(Settings):
 
     num_workers: int | None = Field(None, ge=1, le=1024, description="Worker processes; None is one per core.", json_schema_extra=PLACE)
     time_limit_s: float = Field(30.0, gt=0, le=3600, description="Longest time one item may take, in seconds.")
-    memory_limit_mib: int = Field(2048, ge=256, le=1 << 20, description="Address space of one worker, in MiB.")
+    memory_limit_mib: int = Field(2048, ge=512, le=1 << 20, description="Address space of one worker, in MiB.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +66,78 @@ class _Item:
     num_tries: int = 0
 
 
+class _Queue:
+    """Items on their way: taken in order, a limited number ahead; answered in any order; given back in order."""
+
+    def __init__(self, payloads: Iterable[bytes], look_ahead: int) -> None:
+        self._source = enumerate(payloads)
+        self._look_ahead = look_ahead
+        self._retries: deque[_Item] = deque()
+        self._answers: dict[int, Done | Lost] = {}
+        self._num_taken = 0
+        self._num_given = 0
+        self._is_drained = False
+
+    @property
+    def is_finished(self) -> bool:
+        return self._is_drained and self._num_given == self._num_taken
+
+    def take(self) -> _Item | None:
+        if self._retries:
+            return self._retries.popleft()
+        if self._is_drained or self._num_taken >= self._num_given + self._look_ahead:
+            return None
+        number, payload = next(self._source, (-1, b""))
+        self._is_drained = number < 0
+        self._num_taken += not self._is_drained
+        return None if self._is_drained else _Item(number, payload)
+
+    def answer(self, item: _Item, answer: Done | Lost) -> None:
+        self._answers[item.number] = answer
+
+    def answer_death(self, item: _Item, detail: str) -> None:
+        if item.num_tries < _NUM_TRIES:
+            self._retries.append(item)
+        else:
+            self.answer(item, Lost(Reason.DECODER_CRASH, detail))
+
+    def given(self) -> Iterator[Done | Lost]:
+        while self._num_given in self._answers:
+            answer = self._answers.pop(self._num_given)
+            self._num_given += 1
+            yield answer
+
+
 @dataclass
 class _Worker:
-    """One process; it is starting until it says it is ready."""
+    """One process: starting until it says that it is ready, then idle or at work on its item."""
 
     process: subprocess.Popen[bytes]
     connection: socket.socket
-    errors: IO[bytes]
+    printed: IO[bytes]
     deadline_s: float
     inbox: Inbox = field(default_factory=Inbox)
     is_ready: bool = False
     item: _Item | None = None
 
-    def end(self) -> int:
+    @property
+    def is_idle(self) -> bool:
+        return self.is_ready and self.item is None
+
+    def end(self) -> str:
+        """Kill the process and give how it ended: an earlier death keeps its own cause."""
         self.connection.close()
         self.process.kill()
-        return self.process.wait()
-
-    def last_words(self) -> str:
-        self.errors.seek(0, 2)
-        self.errors.seek(max(0, self.errors.tell() - _TAIL_BYTES))
-        return " ".join(self.errors.read().decode(errors="replace").split())
+        code = self.process.wait()
+        self.printed.seek(max(0, self.printed.seek(0, 2) - _TAIL_BYTES))
+        words = " ".join(self.printed.read().decode(errors="replace").split())
+        self.printed.close()
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"{cause}: {words}" if words else cause
 
 
 class WorkerPool:
-    """Runs a task on payloads in worker processes; a context manager, started from the main thread.
+    """Runs a task on payloads in worker processes; a context manager, to be entered in the main thread.
 
     Args:
         task: `module:function` from bytes to bytes; it is imported in the workers only.
@@ -100,6 +149,7 @@ class WorkerPool:
         self._num_workers = settings.num_workers or len(os.sched_getaffinity(0))
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
+        self._num_failed_starts = 0
 
     def __enter__(self) -> WorkerPool:
         for _ in range(self._num_workers):
@@ -111,68 +161,102 @@ class WorkerPool:
             self._remove(worker)
         self._selector.close()
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the present workers."""
+        return tuple(worker.process.pid for worker in self._workers)
+
     def map(self, payloads: Iterable[bytes]) -> Iterator[Done | Lost]:
         """Give one answer per payload, in the order of the payloads, which are taken a few at a time.
 
         Raises:
-            InternalError: the task cannot be imported; the message holds what the worker printed.
+            InternalError: no worker can start; the message holds what the last one printed.
         """
-        source = enumerate(payloads)
-        retries: deque[_Item] = deque()
-        answers: dict[int, Done | Lost] = {}
-        num_given = 0
-        num_taken = 0
-        is_drained = False
+        queue = _Queue(payloads, _LOOK_AHEAD * self._num_workers)
         while True:
             for worker in self._workers:
-                if not worker.is_ready or worker.item is not None:
-                    continue
-                if retries:
-                    self._assign(worker, retries.popleft())
-                elif not is_drained and num_taken < num_given + _LOOK_AHEAD * self._num_workers:
-                    taken = next(source, None)
-                    if taken is None:
-                        is_drained = True
-                    else:
-                        num_taken += 1
-                        self._assign(worker, _Item(*taken))
-            if is_drained and num_given == num_taken:
+                item = queue.take() if worker.is_idle else None
+                if item is not None:
+                    self._assign(worker, item)
+            if queue.is_finished:
                 return
-            self._wait(answers, retries)
-            while num_given in answers:
-                yield answers.pop(num_given)
-                num_given += 1
+            self._wait(queue)
+            yield from queue.given()
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        errors = tempfile.TemporaryFile()
+        printed = tempfile.TemporaryFile()  # noqa: SIM115  closed with its worker
         limits = [str(self._settings.memory_limit_mib << 20), str(os.getpid())]
         process = subprocess.Popen(
             [sys.executable, "-m", "reelspace.media.worker", self._task, *limits],
-            stdin=theirs,
-            stdout=errors,
-            stderr=errors,
+            stdin=theirs.fileno(),
+            stdout=printed,
+            stderr=printed,
             env={**os.environ, **_ONE_THREAD},
             start_new_session=True,  # Ctrl-C is for the parent, which ends its workers itself
         )
         theirs.close()
-        worker = _Worker(process, ours, errors, time.monotonic() + _START_LIMIT_S)
+        worker = _Worker(process, ours, printed, time.monotonic() + _START_LIMIT_S)
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
 
-    def _remove(self, worker: _Worker) -> int:
+    def _remove(self, worker: _Worker) -> str:
         self._selector.unregister(worker.connection)
         self._workers.remove(worker)
-        code = worker.end()
-        worker.errors.close()
-        return code
+        return worker.end()
 
     def _assign(self, worker: _Worker, item: _Item) -> None:
-        worker.item = item
         item.num_tries += 1
+        worker.item = item
         worker.deadline_s = time.monotonic() + self._settings.time_limit_s
-        try:
+        # One that died idle is found by its closed connection at the next wait.
+        with suppress(BrokenPipeError, ConnectionResetError):
             send(worker.connection, Tag.JOB, item.payload)
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it died while idle; the closed connection is found at the next wait
-...
+
+    def _wait(self, queue: _Queue) -> None:
+        """Wait for a message, a death or a deadline, and act on it."""
+        deadline_s = min(worker.deadline_s for worker in self._workers if not worker.is_idle)
+        for key, _ in self._selector.select(max(0.0, deadline_s - time.monotonic())):
+            self._hear(key.data, queue)
+        now_s = time.monotonic()
+        for worker in [worker for worker in self._workers if not worker.is_idle and worker.deadline_s <= now_s]:
+            self._give_up(worker, queue)
+
+    def _hear(self, worker: _Worker, queue: _Queue) -> None:
+        is_alive = worker.inbox.receive(worker.connection)
+        while (message := worker.inbox.next()) is not None:
+            self._act(worker, queue, *message)
+        if not is_alive:
+            self._replace_dead(worker, queue)
+
+    def _act(self, worker: _Worker, queue: _Queue, tag: Tag, data: bytes) -> None:
+        if tag is Tag.READY:
+            worker.is_ready = True
+            self._num_failed_starts = 0
+            return
+        item, worker.item = worker.item, None
+        assert item is not None
+        if tag is Tag.DONE:
+            queue.answer(item, Done(data))
+        elif tag is Tag.FAILED:
+            queue.answer(item, Lost(Reason.DECODER_CRASH, data.decode()))
+        else:
+            limit = f"more than {self._settings.memory_limit_mib} MiB"
+            queue.answer(item, Lost(Reason.OUT_OF_MEMORY, f"{limit} {data.decode()}".strip()))
+
+    def _replace_dead(self, worker: _Worker, queue: _Queue) -> None:
+        cause = self._remove(worker)
+        if not worker.is_ready:
+            self._num_failed_starts += 1
+            if self._num_failed_starts >= _MAX_FAILED_STARTS:
+                raise InternalError(f"no worker for {self._task} can start: {cause}")
+        elif worker.item is not None:
+            queue.answer_death(worker.item, f"the decoding process died ({cause})")
+        self._start()
+
+    def _give_up(self, worker: _Worker, queue: _Queue) -> None:
+        cause = self._remove(worker)
+        if worker.item is None:
+            raise InternalError(f"no worker for {self._task} is ready after {_START_LIMIT_S:g} s: {cause}")
+        queue.answer(worker.item, Lost(Reason.DECODE_TIMEOUT, f"not decoded within {self._settings.time_limit_s:g} s"))
+        self._start()

@@ -34,10 +34,8 @@ def v2_router(triton_http_url: str, models: Mapping[str, Signature], *, timeout_
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        try:
+        async with upstream:
             yield
-        finally:
-            await upstream.close()
 
     router = APIRouter(lifespan=lifespan)
     endpoint = V2Endpoint(upstream, models)

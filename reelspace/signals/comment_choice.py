@@ -36,8 +36,9 @@ def choose_comments(
         if known:
             work_K = contexts.works_VK[int(comments.work_C[start])]
             fit_C = unit(np.array([vectors[comments.normal[place]] for place in known])) @ work_K
-            relevance_C = (fit_C + _LIKES_COUNT * np.log1p(likes_C[known])).round(6)
-            chosen += _choose(known, relevance_C, [sets[comments.normal[place]] for place in known], settings)
+            fitting = [place for place, fit in zip(known, fit_C.round(6).tolist(), strict=True) if fit >= settings.min_relevance]
+            relevance_C = (fit_C[np.isin(known, fitting)] + _LIKES_COUNT * np.log1p(likes_C[fitting])).round(6)
+            chosen += _choose(fitting, relevance_C, [sets[comments.normal[place]] for place in fitting], settings)
     return chosen
 
 

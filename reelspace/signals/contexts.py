@@ -2,6 +2,7 @@
 
 Words that occur with the same works end up near each other (latent semantic analysis: Deerwester et al. 1990; the decomposition is
 the randomised one of Halko, Martinsson and Tropp 2011). Hashtags are left out, so that they can be judged by their contexts.
+Machines differ in the last bits of these vectors: who decides by them rounds first.
 Legend: V works, W words, N entries of the sparse matrix, K dimension.
 """
 
@@ -17,7 +18,6 @@ from reelspace.signals.settings import ContextSettings
 _MIN_WORKS = 2
 _MAX_WORK_SHARE = 0.4
 _CHUNK_ENTRIES = 1 << 18
-_ROUNDED_TO = 6  # machines differ in the last bits; what is decided from contexts must not
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def build_contexts(words_of_works: Sequence[Mapping[str, float]], settings: Cont
         basis_VK = _orthonormal(by_work.times(_orthonormal(by_word.times(basis_VK))))
     projected_WK = by_word.times(basis_VK)
     works_VK = by_work.times(projected_WK)  # words weigh by their strength in the kept directions
-    return Contexts(unit(works_VK).round(_ROUNDED_TO), words, unit(projected_WK).round(_ROUNDED_TO))
+    return Contexts(unit(works_VK), words, unit(projected_WK))
 
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

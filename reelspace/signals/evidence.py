@@ -64,11 +64,16 @@ class Evidence:
         return agreement.own_word_vectors_TK(self.words_of_tags, self.contexts)
 
     @cached_property
+    def sums_TK(self) -> NDArray[np.float64]:
+        """Sum of the contexts of each tag's works."""
+        uses = self.uses
+        return agreement.profiles_TK(uses.tag_U, uses.work_U, len(uses.tags), self.contexts)
+
+    @cached_property
     def elsewhere_UK(self) -> NDArray[np.float64]:
         """Per use, the contexts of the tag's works by other creators."""
         uses = self.uses
-        sums = agreement.profiles_TK(uses.tag_U, uses.work_U, len(uses.tags), self.contexts)
-        return agreement.elsewhere_UK(uses.tag_U, uses.work_U, self.works.creators_V, sums, self.contexts)
+        return agreement.elsewhere_UK(uses.tag_U, uses.work_U, self.works.creators_V, self.sums_TK, self.contexts)
 
     @cached_property
     def profile_UK(self) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reelspace.signals.entropy import category_spread
 from reelspace.signals.evidence import category_numbers
 from reelspace.signals.lexicons import Lexicons
-from reelspace.signals.normal_forms import has_han
+from reelspace.signals.phrases import Phrases, content_runs
 from reelspace.signals.settings import SignalsSettings
 from reelspace.signals.tables import Pairs, Stage, Works
 
@@ -31,35 +31,34 @@ class Keyword:
 
 
 def query_keywords(
-    pairs: Pairs, words_P: Sequence[Sequence[str]], works: Works, lexicons: Lexicons, settings: SignalsSettings
+    pairs: Pairs, words_P: Sequence[Sequence[str]], phrases: Phrases, works: Works, lexicons: Lexicons, settings: SignalsSettings
 ) -> tuple[list[Keyword], list[Stage]]:
     """Give the keywords of every pair and the funnel of mentions.
 
     Args:
-        words_P: the words of each pair's query, phrases joined.
+        words_P: the words of each pair's query.
     """
     rows = works.rows()
-    mentions = [
+    num_words = sum(len(words) for words in words_P)
+    named = [
         Keyword(rows[video_id], word, pair)
         for pair, video_id in enumerate(pairs.video_ids_P.tolist())
-        for word in dict.fromkeys(words_P[pair])
+        for word in dict.fromkeys(content_words(words_P[pair], phrases, lexicons))
     ]
-    named = [mention for mention in mentions if is_content_word(mention.word, lexicons)]
     vague = _vague_words(named, works, settings)
     kept = [mention for mention in named if mention.word not in vague]
     funnel = [
-        Stage("words of satisfied queries", len(mentions)),
-        Stage("not a template word or letter", len(named)),
+        Stage("words of satisfied queries", num_words),
+        Stage("without template words and letters, phrases joined", len(named)),
         Stage("not about anything and everything", len(kept)),
     ]
     return kept, funnel
 
 
-def is_content_word(word: str, lexicons: Lexicons) -> bool:
-    """Whether a word can name a topic at all."""
-    if word in lexicons.query_templates or word in lexicons.begging or word.isdigit():
-        return False
-    return len(word) >= 2 and not all(part in lexicons.query_templates for part in (word.split() if not has_han(word) else [word]))
+def content_words(words: Sequence[str], phrases: Phrases, lexicons: Lexicons) -> tuple[str, ...]:
+    """The words of a query that can name a topic, phrases joined."""
+    joined = [word for run in content_runs(words, lexicons.query_templates) for word in phrases.join(run)]
+    return tuple(word for word in joined if len(word) >= 2 and not word.isdigit() and word not in lexicons.begging)
 
 
 def _vague_words(mentions: Sequence[Keyword], works: Works, settings: SignalsSettings) -> frozenset[str]:

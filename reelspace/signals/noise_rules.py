@@ -22,7 +22,7 @@ _LEAST_SHARE: Final = 0.01  # works that fit better than this share leave no dou
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, from which suspicion on it alone flags a use, and how it enters the score.
+    """A rule, from which suspicion on it alone flags a use, how it enters the score, and whether judgements may change its weight.
 
     score = logistic(bias + sum of weight * (neutral - suspicion)); a rule without opinion adds nothing.
     """
@@ -32,6 +32,7 @@ class Rule:
     flags_from: float
     weight: float
     neutral: float
+    is_fixed: bool = False
 
 
 def blocklist(evidence: Evidence) -> NDArray[np.float64]:
@@ -155,8 +156,8 @@ def unbacked_rarity(evidence: Evidence) -> NDArray[np.float64]:
 
 
 RULES: Final = (
-    Rule("blocklist", blocklist, flags_from=1.0, weight=6.0, neutral=0.0),
-    Rule("begging_pattern", begging_pattern, flags_from=1.0, weight=6.0, neutral=0.0),
+    Rule("blocklist", blocklist, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
+    Rule("begging_pattern", begging_pattern, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
     Rule("category_entropy", category_entropy, flags_from=0.7, weight=3.0, neutral=0.55),
     Rule("context_disagreement", context_disagreement, flags_from=0.65, weight=5.0, neutral=0.5),
     Rule("unsaid", unsaid, flags_from=0.8, weight=1.5, neutral=0.5),

@@ -1,7 +1,8 @@
 """Phrases: neighbouring words that belong together, learnt from how people write (`film roll`, and names no dictionary has)."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import groupby, pairwise
 
 from reelspace.signals.normal_forms import has_han
 
@@ -32,9 +33,14 @@ class Phrases:
         return joined
 
 
+def content_runs(words: Sequence[str], templates: Container[str]) -> list[tuple[str, ...]]:
+    """The runs of words between template words: phrases do not reach over a word that is left out."""
+    return [tuple(run) for is_template, run in groupby(words, templates.__contains__) if not is_template]
+
+
 def _bonds(texts: Sequence[Sequence[str]]) -> frozenset[tuple[str, str]]:
     words = Counter(word for text in texts for word in text)
-    pairs = Counter(pair for text in texts for pair in zip(text, text[1:], strict=False))
+    pairs = Counter(pair for text in texts for pair in pairwise(text))
     return frozenset(
         pair for pair, count in pairs.items() if count >= _MIN_COUNT and count >= _MIN_BOND * max(words[pair[0]], words[pair[1]])
     )

@@ -1,7 +1,8 @@
 """Scores: what all noise rules together say about a use of a hashtag, and from which score on it is believed.
 
-Weights start as shipped (RULES) and move towards a judged sample only as far as it is large (logistic regression with a normal prior
-around the shipped weights). The threshold is chosen on scores that every judged use got from weights fitted without it.
+A lexicon is a decision, so its weight is fixed. The other weights start as shipped (RULES) and move towards a judged sample only as far as
+it is large (logistic regression with a normal prior around the shipped weights). The threshold is chosen on scores that every judged use
+got from weights fitted without it.
 Legend: U uses, J judged uses, F features (one per rule, and the bias).
 """
 
@@ -17,7 +18,7 @@ from reelspace.signals.settings import HashtagSettings
 
 SHIPPED_BIAS = 0.5
 _NEWTON_STEPS = 20
-_ROUNDED_TO = 6
+_ROUNDED_TO = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,11 @@ def calibrate(
     held_out_J = np.empty(len(relevant_J))
     for fold in np.unique(fold_J):
         out = fold_J == fold
-        weights_F = _fit(features_JF[~out], relevant_J[~out], shipped_F, settings.weight_pull)
+        weights_F = _fit(features_JF[~out], relevant_J[~out], rules, settings.weight_pull)
         held_out_J[out] = scores_U(features_JF[out], weights_F)
     lowest, reached = choose_threshold(held_out_J, relevant_J, settings.target_precision)
     threshold = max(lowest, settings.min_score)  # what is more likely noise than not is never kept
-    weights_F = _fit(features_JF, relevant_J, shipped_F, settings.weight_pull).round(_ROUNDED_TO)
+    weights_F = _fit(features_JF, relevant_J, rules, settings.weight_pull).round(_ROUNDED_TO)
     return _calibration(weights_F, threshold, True, reached, held_out_J, relevant_J)
 
 
@@ -95,15 +96,17 @@ def choose_threshold(score_J: NDArray[np.float64], relevant_J: NDArray[np.bool_]
     return float(score_J[order[best]]), False
 
 
-def _fit(features_JF: NDArray[np.float64], relevant_J: NDArray[np.bool_], prior_F: NDArray[np.float64], pull: float) -> NDArray[np.float64]:
+def _fit(features_JF: NDArray[np.float64], relevant_J: NDArray[np.bool_], rules: Sequence[Rule], pull: float) -> NDArray[np.float64]:
     """Newton's method for the logistic loss plus pull / 2 * |relative change of weights|^2; weights of rules stay >= 0."""
+    prior_F = shipped_weights_F(rules)
     weights_F = prior_F.copy()
-    precision_F = pull / np.maximum(np.abs(prior_F), 1.0) ** 2
+    free = [place for place, rule in enumerate(rules) if not rule.is_fixed] + [len(rules)]
+    pull_F = pull / np.maximum(np.abs(prior_F), 1.0) ** 2
     for _ in range(_NEWTON_STEPS):
         chance_J = _logistic(features_JF @ weights_F)
-        gradient_F = features_JF.T @ (chance_J - relevant_J) + precision_F * (weights_F - prior_F)
-        curvature_FF = (features_JF.T * (chance_J * (1 - chance_J))) @ features_JF + np.diag(precision_F)
-        weights_F = weights_F - np.linalg.solve(curvature_FF, gradient_F)
+        gradient_F = features_JF.T @ (chance_J - relevant_J) + pull_F * (weights_F - prior_F)
+        curvature_FF = (features_JF.T * (chance_J * (1 - chance_J))) @ features_JF + np.diag(pull_F)
+        weights_F[free] -= np.linalg.solve(curvature_FF[np.ix_(free, free)], gradient_F[free])
         weights_F[:-1] = np.maximum(weights_F[:-1], 0.0)
     return weights_F
 

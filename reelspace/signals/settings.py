@@ -32,9 +32,9 @@ class SpellingSettings(Settings):
     """When two tags are one label."""
 
     min_spelling_similarity: float = Field(0.75, ge=-1, le=1, description="Least cosine of contexts for tags that differ in a letter.")
-    min_synonym_similarity: float = Field(0.95, ge=-1, le=1, description="Least cosine of contexts for tags that differ altogether.")
+    min_synonym_similarity: float = Field(0.97, ge=-1, le=1, description="Least cosine of contexts for tags that differ altogether.")
     min_synonym_works: int = Field(6, ge=1, description="Works each of two synonyms must have.")
-    min_synonym_overlap: float = Field(0.3, ge=0, le=1, description="Least share of the rarer tag's works that name the other one too.")
+    min_synonym_overlap: float = Field(0.5, ge=0, le=1, description="Least share of the rarer tag's works that name the other one too.")
 
 
 class SearchSettings(Settings):
@@ -51,6 +51,7 @@ class CommentSettings(Settings):
 
     max_comments: int = Field(8, ge=1, description="Comments written per work.")
     min_letters: int = Field(4, ge=1, description="Least letters and digits in a comment (a Chinese character counts twice).")
+    min_relevance: float = Field(0.2, ge=-1, le=1, description="Least cosine of a comment's words with the work's context.")
     relevance_share: float = Field(0.6, ge=0, le=1, description="Weight of relevance to the work against difference from chosen comments.")
     max_work_share: float = Field(0.02, gt=0, le=1, description="A text under a larger share of works is said about anything.")
 
@@ -59,7 +60,7 @@ class VocabularySettings(Settings):
     """Which cleaned tags and query words become labels."""
 
     min_works: int = Field(2, ge=1, description="Works a label must have.")
-    max_spread: float = Field(0.8, gt=0, le=1, description="Normalised entropy of categories above which a query word names no topic.")
+    max_spread: float = Field(0.65, gt=0, le=1, description="Normalised entropy of categories above which a query word names no topic.")
     max_work_share: float = Field(0.25, gt=0, le=1, description="A query word on a larger share of works names no topic.")
 
 

@@ -1,8 +1,8 @@
 """Spellings: which tags are one label, each merge with its evidence.
 
-A rarer tag is merged into a more frequent one when it differs by a letter and is used in the same contexts, or when it differs
-altogether but has nearly the same contexts and the works that carry it name the other one too. Tags that contain different numbers
-stay apart. A merge never chains: the target of a merge is not merged itself.
+A tag is merged into one that more people use when it differs by a letter and is used in the same contexts, or when it differs
+altogether but has nearly the same contexts and most works that carry it name the other one too. Tags that contain different numbers
+stay apart. The target of a merge is never merged itself.
 Legend: T tags, K dimension of contexts.
 """
 
@@ -46,20 +46,17 @@ class TagUsage:
 
 def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     """Find the merges, in the order of the merged tag."""
-    order = sorted(range(len(usage.tags)), key=lambda tag: (-int(usage.num_works_T[tag]), usage.tags[tag]))
+    order = sorted(range(len(usage.tags)), key=lambda tag: (-len(usage.named_by[tag]), usage.tags[tag]))
     directions_TK = unit(usage.profiles_TK)
-    rank = {tag: place for place, tag in enumerate(order)}
     spelled_like = _one_letter_apart(usage.tags)
+    heads: list[int] = []
     merges: dict[int, Merge] = {}
-    targets: set[int] = set()
-    for tag in reversed(order):  # rare ones first, so that they may join any more frequent one
-        if tag in targets:
-            continue
-        candidates = [other for other in order[: rank[tag]] if other not in merges]
-        best = _best(tag, candidates, spelled_like[tag], directions_TK, usage, settings)
-        if best is not None:
-            merges[tag] = best[1]
-            targets.add(best[0])
+    for tag in order:  # the ones most people use first (few search for a slip): each either joins a head or becomes one
+        merge = _best(tag, heads, spelled_like[tag], directions_TK, usage, settings)
+        if merge is None:
+            heads.append(tag)
+        else:
+            merges[tag] = merge
     return [merges[tag] for tag in sorted(merges)]
 
 
@@ -70,15 +67,15 @@ def canonical_tags(merges: Sequence[Merge]) -> Mapping[str, str]:
 
 def _best(
     tag: int,
-    candidates: Sequence[int],
+    heads: Sequence[int],
     spelled_like: frozenset[int],
     directions_TK: NDArray[np.float64],
     usage: TagUsage,
     settings: SpellingSettings,
-) -> tuple[int, Merge] | None:
-    found: list[tuple[tuple[bool, float, int], int, Merge]] = []
-    similarity_C = (directions_TK[list(candidates)] @ directions_TK[tag]).round(6) if candidates else np.zeros(0)
-    for other, similarity in zip(candidates, similarity_C.tolist(), strict=True):
+) -> Merge | None:
+    found: list[tuple[tuple[bool, float, int], Merge]] = []
+    similarity_H = (directions_TK[list(heads)] @ directions_TK[tag]).round(6)
+    for other, similarity in zip(heads, similarity_H.tolist(), strict=True):
         spelled = other in spelled_like and similarity >= settings.min_spelling_similarity
         if not spelled and similarity < settings.min_synonym_similarity:
             continue
@@ -88,8 +85,8 @@ def _best(
         if spelled or enough:
             kind: Kind = "spelling" if spelled else "synonym"
             merge = Merge(usage.tags[tag], usage.tags[other], kind, similarity, overlap)
-            found.append(((not spelled, -similarity, other), other, merge))
-    return min(found)[1:] if found else None
+            found.append(((not spelled, -similarity, other), merge))
+    return min(found, key=lambda item: item[0])[1] if found else None
 
 
 def _one_letter_apart(tags: Sequence[str]) -> list[frozenset[int]]:

@@ -14,7 +14,8 @@ from reelspace.core.artifacts import Artifact
 from reelspace.core.progress import progress
 from reelspace.core.settings import Settings, read
 from reelspace.core.steps import StepRun, run_step
-from reelspace.media.dataset import Sample, ShardReader
+from reelspace.media.dataset import ShardReader
+from reelspace.media.sample import Sample
 from reelspace.model.checkpoint import load_model
 from reelspace.model.inputs import video_inputs
 

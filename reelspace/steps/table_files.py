@@ -18,7 +18,6 @@ from reelspace.steps.table_columns import ColumnProblem, absent, arrow_schema, f
 
 _PARTITION = "day="
 _ROWS_PER_GROUP = 1 << 16
-_MAX_NAMED_ROWS = 2
 
 
 @dataclass(frozen=True, slots=True)

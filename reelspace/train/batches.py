@@ -17,7 +17,8 @@ from xxhash import xxh64_intdigest
 
 from reelspace.core.errors import UserError
 from reelspace.core.rng import uniform_BN
-from reelspace.media.dataset import Sample, ShardReader
+from reelspace.media.dataset import ShardReader
+from reelspace.media.sample import Sample
 from reelspace.model.inputs import audio_of, frames_of
 from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from PIL import Image
+
+from reelspace.core.artifacts import open_artifact
+from reelspace.core.locks import locked_directory
+from reelspace.core.rng import rng
+from reelspace.core.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "demo-out"
@@ -29,7 +35,7 @@ def one_line_error(result: subprocess.CompletedProcess[str], code: int) -> str:
     return lines[0]
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_report_of_make_demo_holds_every_figure_and_fits_its_schema() -> None:
     if not (OUT / "report.json").is_file():
         pytest.skip("no demo-out/report.json: run `make demo` first")
@@ -54,7 +60,7 @@ def test_report_of_make_demo_holds_every_figure_and_fits_its_schema() -> None:
     assert gap >= 0.30
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_servers_end_with_the_command_that_started_them(number: signal.Signals) -> None:
@@ -87,13 +93,13 @@ def alive(pid: int) -> bool:
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_missing_table_is_one_line_with_exit_code_2(tmp_path: Path) -> None:
     result = reelspace("run", "--videos", str(tmp_path / "none.parquet"), "--out", str(tmp_path / "out"))
     assert "none.parquet" in one_line_error(result, 2)
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_foreign_output_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     videos = tmp_path / "mine.txt"
@@ -101,10 +107,8 @@ def test_foreign_output_directory_is_refused_and_left_alone(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt"]
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_two_copies_on_one_directory_are_told_apart(tmp_path: Path) -> None:
-    from reelspace.core.locks import locked_directory
-
     out = tmp_path / "out"
     out.mkdir()
     (out / ".reelspace").touch()
@@ -114,7 +118,7 @@ def test_two_copies_on_one_directory_are_told_apart(tmp_path: Path) -> None:
     assert f"pid {os.getpid()}" in one_line_error(result, 2)
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_no_decodable_media_is_one_line_with_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     row = {"video_id": 1, "uri": str(tmp_path / "bad.mp4"), "caption": "#cats cats", "created_at": "2025-01-01T00:00:00Z"}
@@ -123,7 +127,7 @@ def test_no_decodable_media_is_one_line_with_exit_code_2(tmp_path: Path) -> None
     assert "preprocess_media" in one_line_error(result, 2)
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 def test_full_disk_is_temporary_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
@@ -131,10 +135,6 @@ def test_full_disk_is_temporary_and_leaves_nothing_half_written(tmp_path: Path) 
         pytest.skip("mounting a small tmpfs needs root")
     try:
         photo = tmp_path / "noise.jpg"
-        from PIL import Image
-
-        from reelspace.core.rng import rng
-
         rows = []
         for number in range(60):
             pixels = rng(0, "noise", number).integers(0, 255, size=(256, 256, 3)).astype("uint8")
@@ -147,9 +147,6 @@ def test_full_disk_is_temporary_and_leaves_nothing_half_written(tmp_path: Path) 
         result = reelspace("run", "--videos", str(tmp_path / "videos.jsonl"), "--out", str(place / "out"))
         one_line_error(result, 75)
         manifests = list((place / "out" / "store" / "artifacts").glob("*/manifest.json")) if (place / "out" / "store").exists() else []
-        from reelspace.core.artifacts import open_artifact
-        from reelspace.core.store import open_store
-
         for manifest in manifests:
             open_artifact(open_store(str(place / "out" / "store")), manifest.parent.name).verify()
     finally:

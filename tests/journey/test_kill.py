@@ -82,13 +82,13 @@ def kill_and_resume(world: Path, place: Path, steps: tuple[str, ...]) -> None:
             open_artifact(store, artifact_id).verify()
 
 
-@pytest.mark.journey()
+@pytest.mark.journey
 @pytest.mark.timeout(900)
 def test_a_journey_killed_in_two_steps_finishes_without_redoing_finished_ones(world: Path, tmp_path: Path) -> None:
     kill_and_resume(world, tmp_path / "place", SAMPLE)
 
 
-@pytest.mark.long()
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_journey_killed_once_inside_every_step_finishes_without_redoing_finished_ones(world: Path, tmp_path: Path) -> None:
     kill_and_resume(world, tmp_path / "place", STEPS)

@@ -242,7 +242,7 @@ def kill_writers(store_url: str, directory: Path, num_kills: int, seed: int) -> 
 
 
 def large(directory: Path) -> Path:
-    return filled(directory, {f"part-{number}": os.urandom(400_000) for number in range(20)})
+    return filled(directory, {f"part-{number}": os.urandom(400_000) for number in range(8)})
 
 
 def test_a_killed_writer_leaves_no_half_artifact(tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_a_killed_writer_leaves_no_half_artifact(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_no_half_artifact_on_s3(tmp_path: Path, s3_url: str) -> None:
     seed = random.randrange(1 << 30)
-    num_before = kill_writers(s3_url, large(tmp_path / "in"), 6, seed)
-    print(f"seed {seed}: {num_before} of 6 kills before the artifact was visible")
+    num_before = kill_writers(s3_url, large(tmp_path / "in"), 4, seed)
+    print(f"seed {seed}: {num_before} of 4 kills before the artifact was visible")
 
 
 @pytest.mark.long

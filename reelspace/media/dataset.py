@@ -1,0 +1,63 @@
+"""Samples out of an artifact of shards, each checked against the hash of its byte range.
+
+Shapes: N samples.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from reelspace.core.artifacts import Artifact
+from reelspace.core.errors import CorruptArtifact, UserError
+from reelspace.media.sample import Sample, unpack
+from reelspace.media.shards import INDEX_FILE
+
+_NUM_THREADS: Final = 4
+
+
+class ShardReader:
+    """Reads samples by video id; holds the index in memory, nothing else."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self.index: pa.Table = pq.read_table(pa.BufferReader(artifact.read(INDEX_FILE)))
+        """One row per sample, by rising video_id: shard, offset, length, sha256, created_at, kind, num_frames, has_audio."""
+        self.video_ids: NDArray[np.int64] = self.index["video_id"].to_numpy()
+        """video_ids_N, ascending."""
+        _, shards_N = np.unique(self.index["shard"].to_numpy(), return_inverse=True)
+        self.shard_of_row: NDArray[np.int64] = shards_N.astype(np.int64)
+        """shard_of_row_N: number of the shard each sample lies in, for the sampler."""
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    def read(self, video_id: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            UserError: no sample of that id.
+            CorruptArtifact: its bytes are not those of the index; names shard and sample.
+        """
+        row = int(np.searchsorted(self.video_ids, video_id))
+        if row == len(self) or self.video_ids[row] != video_id:
+            raise UserError(f"video {video_id} is not in the shards {self._artifact.id[:12]}; it may lie in their quarantine")
+        return self._read_row(row)
+
+    def read_all(self, video_ids: Sequence[int]) -> list[Sample]:
+        """Read several samples, in the order of the ids, a few at a time in threads."""
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            return list(threads.map(self.read, video_ids))
+
+    def _read_row(self, row: int) -> Sample:
+        facts = {name: self.index[name][row].as_py() for name in ("shard", "offset", "length", "sha256")}
+        data = self._artifact.read_range(facts["shard"], facts["offset"], facts["length"])
+        if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+            where = f"{facts['shard']!r} of artifact {self._artifact.manifest.kind} {self._artifact.id}"
+            raise CorruptArtifact(f"sample {self.video_ids[row]} in {where} is corrupt: its SHA-256 differs; make the artifact again")
+        return unpack(data)

@@ -1,0 +1,37 @@
+"""Words to a vector, through the promoted text encoder on Triton."""
+
+from typing import Any, Final
+
+import numpy as np
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+
+from reelspace.core.errors import InternalError
+from reelspace.search.access.shard_client import infer
+
+MODEL: Final = "text_encoder"
+MAX_TEXT_BYTES: Final = 16_384
+
+
+class TextEncoder:
+    """The text encoder at one version, whose vectors may be compared with those of one space."""
+
+    def __init__(self, client: triton.InferenceServerClient, version: int, space_id: str) -> None:
+        self._client = client
+        self._version = str(version)
+        self._space_id = space_id
+
+    async def encode(self, text: str, timeout_s: float) -> NDArray[np.float32]:
+        """Give the vector of a text.
+
+        Raises:
+            InternalError: the encoder embeds into another space than the collection's.
+            ShardTimeout, ShardFailed: Triton did not answer.
+        """
+        inputs: dict[str, NDArray[Any]] = {"TEXT": np.array([[text.encode()]], dtype=np.object_)}
+        result = await infer(self._client, MODEL, self._version, inputs, ["EMBEDDING", "SPACE_ID"], timeout_s)
+        space = result.as_numpy("SPACE_ID").reshape(-1)[0].decode()
+        if space != self._space_id:
+            raise InternalError(f"{MODEL} version {self._version} embeds into space {space}, the collection is of {self._space_id}")
+        vector_D: NDArray[np.float32] = result.as_numpy("EMBEDDING")[0]
+        return vector_D

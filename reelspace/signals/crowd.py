@@ -1,0 +1,119 @@
+"""The crowd's signals of one set of tables, read, cleaned and joined into labels.
+
+Legend: V works, U uses of hashtags, P pairs of query and work, L labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from reelspace.signals import tables
+from reelspace.signals.cleaning import CleanTags, clean, merge_spellings, with_merges
+from reelspace.signals.comment_choice import choose_comments
+from reelspace.signals.comment_filter import filter_comments, texts_by_work
+from reelspace.signals.contexts import build_contexts
+from reelspace.signals.evidence import Evidence
+from reelspace.signals.hashtags import TagUses, parse_hashtags
+from reelspace.signals.keywords import query_keywords
+from reelspace.signals.lexicons import Lexicons, shipped_lexicons
+from reelspace.signals.normal_forms import NormalForms, mask_people
+from reelspace.signals.phrases import Phrases, content_runs
+from reelspace.signals.segmentation import Segmenter
+from reelspace.signals.settings import SignalsSettings
+from reelspace.signals.spellings import Merge, canonical_tags
+from reelspace.signals.tables import Pairs, Stage, Works
+from reelspace.signals.vocabulary import Labels, build_labels
+from reelspace.signals.words_around import Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Everything that is written: labels, texts per work, decisions on hashtags, and how many got so far."""
+
+    works: Works
+    captions: tuple[str, ...]
+    queries: tuple[tuple[str, ...], ...]
+    comments: tuple[tuple[str, ...], ...]
+    clean: CleanTags
+    merges: tuple[Merge, ...]
+    labels: Labels
+    as_of_us: int
+    funnels: Mapping[str, list[Stage]]
+    lexicon_versions: Mapping[str, int]
+
+
+def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
+    """Read the tables of a `tables` artifact and make labels of them; nothing from `settings.as_of` on is used."""
+    forms, lexicons = NormalForms(), shipped_lexicons()
+    works = tables.read_works(directory, settings.as_of)
+    captions, uses = parse_hashtags(works.captions, forms)
+    pairs, search_funnel = tables.satisfied_pairs(directory, works, forms.query, settings.searches, settings.as_of)
+    comments, comment_funnel = tables.read_comments(directory, works, settings.as_of)
+    good, filter_funnel = filter_comments(comments, works, forms, lexicons, settings.comments)
+
+    segmenter = Segmenter(_honest_tags(uses, lexicons))
+    around = Sources(segmenter, forms, lexicons).gather(works, captions, pairs, good)
+    contexts = build_contexts(around.weights, settings.contexts)
+    words_of_tags = [tuple(dict.fromkeys((tag, *segmenter.words(tag)))) for tag in uses.tags]
+    evidence = Evidence(uses, works, around.said, words_of_tags, contexts, lexicons, settings)
+    merges = merge_spellings(evidence)
+    cleaned = clean(with_merges(evidence, merges), tables.read_judgements(directory, works))
+
+    words_P = [segmenter.words(query) for query in pairs.queries]
+    phrases = Phrases(run for words in words_P for run in content_runs(words, lexicons.query_templates))
+    keywords, keyword_funnel = query_keywords(pairs, words_P, phrases, works, lexicons, settings)
+    labels = build_labels(cleaned, keywords, pairs, canonical_tags(merges), works, settings.vocabulary)
+
+    chosen = choose_comments(good, comments.likes_C[good.row_C], segmenter.words, contexts, settings.comments)
+    by_work = texts_by_work(good, chosen, comments.texts)
+    return Crowd(
+        works=works,
+        captions=tuple(mask_people(text) for text in captions),
+        queries=_queries(pairs, works, settings.searches.max_queries),
+        comments=tuple(tuple(mask_people(text) for text in by_work.get(row, ())) for row in range(len(works.ids_V))),
+        clean=cleaned,
+        merges=tuple(merges),
+        labels=labels,
+        as_of_us=_as_of_us(settings.as_of, works, pairs),
+        funnels={
+            "hashtags": cleaned.funnel(),
+            "searches": search_funnel,
+            "keywords": keyword_funnel,
+            "comments": [*comment_funnel, *filter_funnel, Stage("chosen", len(chosen))],
+            "works": _coverage(works, pairs, cleaned, labels),
+        },
+        lexicon_versions=lexicons.versions,
+    )
+
+
+def _honest_tags(uses: TagUses, lexicons: Lexicons) -> list[str]:
+    return [tag for tag in uses.tags if tag not in lexicons.begging and not lexicons.begging_pattern.search(tag)]
+
+
+def _queries(pairs: Pairs, works: Works, most: int) -> tuple[tuple[str, ...], ...]:
+    rows = works.rows()
+    found: list[list[str]] = [[] for _ in works.ids_V]
+    for video_id, query in zip(pairs.video_ids_P.tolist(), pairs.queries, strict=True):
+        found[rows[video_id]].append(query)
+    return tuple(tuple(queries[:most]) for queries in found)
+
+
+def _as_of_us(as_of: datetime | None, works: Works, pairs: Pairs) -> int:
+    """The moment weights are told for: `as_of`, or the last signal."""
+    if as_of is not None:
+        return round(as_of.timestamp() * 1e6)
+    return int(max(works.created_us_V.max(), pairs.last_us_P.max(initial=0)))
+
+
+def _coverage(works: Works, pairs: Pairs, cleaned: CleanTags, labels: Labels) -> list[Stage]:
+    uses = cleaned.evidence.uses
+    return [
+        Stage("works", len(works.ids_V)),
+        Stage("with a label", len(np.unique(labels.work_E))),
+        Stage("with a satisfied query", len(np.unique(pairs.video_ids_P))),
+        Stage("with a hashtag", len(np.unique(uses.work_U))),
+        Stage("with a kept hashtag", len(np.unique(uses.work_U[cleaned.kept_U]))),
+    ]

@@ -1,0 +1,102 @@
+"""Batches: a pure function of seed and step, the same for any number of processes."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from reelspace.train.batches import Batch, batch_rows, make_batch, sample_weights_N
+from reelspace.train.settings import AugmentSettings, TextSideSettings, TrainSettings
+from tests.unit.train.builders import make_data, make_tokenizer
+
+SETTINGS = TrainSettings(batch_size=12, seed=3)
+CALM = AugmentSettings(drop_text=0, drop_sound=0, drop_picture=0, replace_tokens=0, unknown_tokens=0)
+
+
+def parts(batch: Batch) -> dict[str, torch.Tensor]:
+    return {field.name: getattr(batch, field.name) for field in fields(batch)}
+
+
+def trimmed(name: str, value: torch.Tensor) -> list[object]:
+    numbers = value.flatten().tolist()
+    while name.startswith(("text", "target_BL", "target_mask")) and numbers and not numbers[-1]:
+        numbers.pop()
+    return numbers
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_every_number_of_processes_sees_the_same_global_batch(world_size: int) -> None:
+    data = make_data()
+    tokenizer = make_tokenizer(data)
+    whole = make_batch(data, tokenizer, SETTINGS, 4, 0, 1)
+    split = [make_batch(data, tokenizer, SETTINGS, 4, rank, world_size) for rank in range(world_size)]
+    assert sorted(whole.ids_B.tolist()) == sorted(video_id for batch in split for video_id in batch.ids_B.tolist())
+    row_of = {video_id: row for row, video_id in enumerate(whole.ids_B.tolist())}
+    for batch in split:
+        for row, video_id in enumerate(batch.ids_B.tolist()):
+            for name, part in parts(batch).items():
+                expected = parts(whole)[name]
+                pick = (slice(None), row_of[video_id]) if name.startswith("views") else (row_of[video_id],)
+                own = (slice(None), row) if name.startswith("views") else (row,)
+                assert trimmed(name, part[own]) == trimmed(name, expected[pick]), name
+
+
+def test_a_step_repeats_and_the_next_one_differs() -> None:
+    data = make_data()
+    tokenizer = make_tokenizer(data)
+    first, again, other = (make_batch(data, tokenizer, SETTINGS, step, 0, 1) for step in (1, 1, 2))
+    assert all(torch.equal(part, parts(again)[name]) for name, part in parts(first).items())
+    assert first.ids_B.tolist() != other.ids_B.tolist()
+
+
+def test_works_are_drawn_by_weight_and_at_most_once_a_step() -> None:
+    data = make_data()
+    weights_N = np.ones(20)
+    weights_N[0] = 4.0
+    settings = SETTINGS.model_copy(update={"batch_size": 4})
+    draws = [batch_rows(data, settings, step, weights_N) for step in range(1_500)]
+    assert all(len(set(rows.tolist())) == 4 for rows in draws)
+    counts = np.bincount(np.concatenate(draws), minlength=20)
+    assert 2.5 < counts[0] / counts[1:].mean() < 4.0
+    assert counts[1:].min() > 0.8 * counts[1:].mean()
+
+
+def test_works_with_rare_labels_weigh_more() -> None:
+    data = make_data()
+    labels_NK = np.zeros((20, 2), dtype=np.float32)
+    labels_NK[:18, 0] = 1
+    labels_NK[18:, 1] = 1
+    weights_N = sample_weights_N(type(data)(**{field.name: getattr(data, field.name) for field in fields(data)} | {"labels_NK": labels_NK}))
+    assert weights_N[19] > 2 * weights_N[0]
+
+
+def test_the_caption_is_hidden_when_it_is_the_target() -> None:
+    data = make_data()
+    tokenizer = make_tokenizer(data)
+    settings = SETTINGS.model_copy(update={"augment": CALM, "text_side": TextSideSettings(query_share=0, caption_share=1, comment_share=0)})
+    batch = make_batch(data, tokenizer, settings, 0, 0, 1)
+    has_caption = torch.tensor([bool(data.texts_N[video_id - 100].caption) for video_id in batch.ids_B.tolist()])
+    assert torch.equal(batch.has_target_B, has_caption)
+    assert not batch.text_mask_BL.any()
+
+
+def test_the_caption_is_read_when_a_query_is_the_target() -> None:
+    data = make_data()
+    tokenizer = make_tokenizer(data)
+    settings = SETTINGS.model_copy(update={"augment": CALM, "text_side": TextSideSettings(query_share=1, caption_share=0, comment_share=0)})
+    batch = make_batch(data, tokenizer, settings, 0, 0, 1)
+    has_caption = [bool(data.texts_N[video_id - 100].caption) for video_id in batch.ids_B.tolist()]
+    assert batch.text_mask_BL.any(dim=1).tolist() == has_caption
+    expected = tokenizer.encode_BL([data.texts_N[video_id - 100].queries[0] for video_id in batch.ids_B.tolist()])[0]
+    assert np.array_equal(batch.target_BL.numpy(), expected[:, : batch.target_BL.shape[1]])
+
+
+def test_a_still_image_gives_two_views_of_its_one_frame() -> None:
+    data = make_data()
+    plain = AugmentSettings(min_crop=1, max_rotation_degrees=0, brightness=0, contrast=0, channel_shift=0)
+    settings = SETTINGS.model_copy(update={"batch_size": 20, "augment": plain})
+    batch = make_batch(data, make_tokenizer(data), settings, 0, 0, 1)
+    frame = torch.from_numpy(data.frames_NFHWC[6, 0]).float()
+    view = batch.views_VBFHWC[0, batch.ids_B.tolist().index(106), 0]
+    assert torch.allclose(view, frame, atol=0.05) or torch.allclose(view, frame.flip(1), atol=0.05)
