@@ -1,10 +1,12 @@
 """What tests of several rooms share: media files made on the spot, and the folder of real ones."""
 
-import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import av
 import numpy as np
@@ -29,38 +31,45 @@ def encode_clip() -> EncodeClip:
     return _encode_clip
 
 
-def _encode_clip(
-    frames_FHWC: NDArray[np.uint8],
-    sounds: tuple[NDArray[np.int16], ...] = (),
-    *,
-    container: str = "mp4",
-    codec: str = "libx264",
-    pixels: str = "yuv420p",
-    fps: int | Fraction = 10,
-    options: dict[str, str] | None = None,
-    rotation: int = 0,
-    sample_rate: int = 16_000,
-    sound_codec: str = "aac",
-    sound_from_s: float = 0.0,
-    faststart: bool = False,
-) -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container, options={"movflags": "+faststart"} if faststart else {}) as file:
-        pictures = file.add_stream(codec, rate=fps, options={"threads": "1", **(options or {})})
+def _encode_clip(frames_FHWC: NDArray[np.uint8], sounds: tuple[NDArray[np.int16], ...] = (), **form: Any) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip"
+        _write_clip(path, frames_FHWC, sounds, ClipForm(**form))
+        return path.read_bytes()
+
+
+@dataclass(frozen=True)
+class ClipForm:
+    """How a clip is encoded; rotation in degrees, times in seconds."""
+
+    container: str = "mp4"
+    codec: str = "libx264"
+    pixels: str = "yuv420p"
+    fps: int | Fraction = 10
+    options: Mapping[str, str] = field(default_factory=dict)
+    rotation: int = 0
+    sample_rate: int = 16_000
+    sound_codec: str = "aac"
+    sound_from_s: float = 0.0
+    movflags: str = ""
+
+
+def _write_clip(path: Path, frames_FHWC: NDArray[np.uint8], sounds: tuple[NDArray[np.int16], ...], form: ClipForm) -> None:
+    with av.open(path, "w", format=form.container, options={"movflags": form.movflags} if form.movflags else {}) as file:
+        pictures = file.add_stream(form.codec, rate=form.fps, options={"threads": "1", **form.options})
         pictures.height, pictures.width = frames_FHWC.shape[1:3]
-        pictures.pix_fmt = pixels
-        if rotation:
-            pictures.set_display_rotation(rotation)
-        tracks = [file.add_stream(sound_codec, rate=sample_rate, layout="mono") for _ in sounds]
+        pictures.pix_fmt = form.pixels
+        if form.rotation:
+            pictures.set_display_rotation(form.rotation)
+        tracks = [file.add_stream(form.sound_codec, rate=form.sample_rate, layout="mono") for _ in sounds]
         for index, frame_HWC in enumerate(frames_FHWC):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_HWC), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
+            frame.pts, frame.time_base = index, 1 / Fraction(form.fps)
             file.mux(pictures.encode(frame))
         file.mux(pictures.encode(None))
         for track, sound_S in zip(tracks, sounds, strict=True):
             frame_of_sound = av.AudioFrame.from_ndarray(sound_S[None], format="s16", layout="mono")
-            frame_of_sound.sample_rate = sample_rate
-            frame_of_sound.pts = round(sound_from_s * sample_rate)
+            frame_of_sound.sample_rate = form.sample_rate
+            frame_of_sound.pts = round(form.sound_from_s * form.sample_rate)
             file.mux(track.encode(frame_of_sound))
             file.mux(track.encode(None))
-    return buffer.getvalue()

@@ -1,7 +1,6 @@
 """Triton and the gateway of a finished journey, as child processes that end with it."""
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +12,11 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from reelspace.core.errors import ArtifactMissing, ServerUnavailable
+from reelspace.core.errors import ServerUnavailable
 from reelspace.core.processes import child, stop
 from reelspace.core.store import Store, open_store
+from reelspace.search.access.served import read_served
+from reelspace.search.storage.layout import shard_model
 from reelspace.serving.triton import TritonProcess
 
 READY_S = 30.0
@@ -31,19 +32,9 @@ class Servers:
 
 def promoted_models(store: Store) -> list[str]:
     """Give the encoders and shard models that `spaces/current.json` points at."""
-    if not store.exists("spaces/current.json"):
-        raise ArtifactMissing(f"expected a promoted model in {store.url}; run the journey first")
-    current = orjson.loads(store.get("spaces/current.json"))
-    collection = orjson.loads(store.get(f"collections/{current['collection']}/collection.json"))
-    shards = [f"shard-{current['collection']}-{shard}" for shard in range(collection["num_shards"])]
-    return [*current["encoders"], *shards]
-
-
-def free_port() -> int:
-    """Ask the kernel for a free port on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    served = read_served(store)
+    collection = served.collection
+    return [*served.encoders, *(shard_model(collection.full_name, shard) for shard in range(collection.num_shards))]
 
 
 @contextmanager
@@ -65,28 +56,27 @@ def running_servers(store_url: str, logs: Path) -> Iterator[Servers]:
 @contextmanager
 def running_gateway(store_url: str, triton: TritonProcess, log_path: Path) -> Iterator[str]:
     """Start one gateway process and give its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "reelspace.gateway", "--store", store_url, "--port", str(port)]
-    command += ["--triton-grpc", f"127.0.0.1:{triton.grpc_port}", "--triton-http", f"127.0.0.1:{triton.http_port}"]
+    command = [sys.executable, "-m", "reelspace.gateway", "--store", store_url, "--port", "0"]
+    command += ["--triton-grpc", triton.grpc_address, "--triton-http", triton.http_url.removeprefix("http://")]
     with log_path.open("wb") as log:
         process = child(command, stdout=subprocess.PIPE, stderr=log)
         try:
-            _wait_ready(process, log_path)
-            yield f"http://127.0.0.1:{port}"
+            yield _ready_url(process, log_path)
         finally:
             stop(process)
             if process.stdout is not None:
                 process.stdout.close()
 
 
-def _wait_ready(process: "subprocess.Popen[bytes]", log_path: Path) -> None:
-    """Wait for the line that the gateway prints when it answers."""
+def _ready_url(process: "subprocess.Popen[bytes]", log_path: Path) -> str:
+    """Wait for the line that the gateway prints once it answers."""
     timer = threading.Timer(READY_S, process.kill)
     timer.start()
     line = process.stdout.readline() if process.stdout is not None else b""
     timer.cancel()
     if not line:
         raise ServerUnavailable(f"the gateway did not become ready within {READY_S:.0f} s; its log is {log_path}")
+    return str(orjson.loads(line)["url"])
 
 
 def serve_until_interrupted(out: Path) -> None:

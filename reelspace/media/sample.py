@@ -74,7 +74,7 @@ def unpack(data: bytes) -> Sample:
     return Sample(
         video_id=int(facts["video_id"]),
         frames_FHWC=np.stack(frames) if frames else np.zeros((0, size, size, 3), dtype=np.uint8),
-        audio_S=np.frombuffer(files["s16"], dtype=_SOUND_TYPE).astype(np.int16, copy=False) if "s16" in files else None,
+        audio_S=np.frombuffer(files["s16"], dtype=_SOUND_TYPE).astype(np.int16) if "s16" in files else None,
         text=str(facts["text"]),
         created_at=datetime.fromisoformat(facts["created_at"]),
         kind=facts["kind"],

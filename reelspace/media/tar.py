@@ -46,7 +46,7 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
         except ValueError as error:
             raise CorruptArtifact(f"expected a tar header at byte {offset} of the sample: {error}") from error
         start = offset + _BLOCK_BYTES
-        if start + length > len(data):
+        offset = start + length + -length % _BLOCK_BYTES
+        if offset > len(data):
             raise CorruptArtifact(f"member {name!r} of the sample ends behind its last byte")
         yield name, data[start : start + length]
-        offset = start + length + -length % _BLOCK_BYTES

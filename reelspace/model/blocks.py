@@ -23,10 +23,13 @@ class Attention(nn.Module):
         batch, num_queries, width = queries_BTD.shape
         heads = self.num_heads
         query = self.query(queries_BTD).reshape(batch, num_queries, heads, -1).transpose(1, 2)
-        key, value = (part.reshape(batch, -1, heads, width // heads).transpose(1, 2) for part in self.key_value(context_BSD).chunk(2, dim=-1))
+        key, value = (
+            part.reshape(batch, -1, heads, width // heads).transpose(1, 2) for part in self.key_value(context_BSD).chunk(2, dim=-1)
+        )
         allowed = mask_BS | ~mask_BS.any(dim=1, keepdim=True)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None, None, :])
-        return self.out(mixed.transpose(1, 2).reshape(batch, num_queries, width))
+        answers_BTD: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, num_queries, width))
+        return answers_BTD
 
 
 class Mlp(nn.Module):
@@ -39,7 +42,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Apply to each token."""
-        return self.down(functional.gelu(self.up(x_BTD)))
+        y_BTD: Tensor = self.down(functional.gelu(self.up(x_BTD)))
+        return y_BTD
 
 
 class Block(nn.Module):
@@ -56,7 +60,8 @@ class Block(nn.Module):
         """Mix tokens, then channels."""
         normed = self.attention_norm(x_BTD)
         x_BTD = x_BTD + self.attention(normed, normed, mask_BT)
-        return x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return x_BTD
 
 
 class FusionBlock(nn.Module):
@@ -73,7 +78,8 @@ class FusionBlock(nn.Module):
     def forward(self, queries_BKD: Tensor, context_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         """One step of cross-attention."""
         queries_BKD = queries_BKD + self.attention(self.query_norm(queries_BKD), self.context_norm(context_BSD), mask_BS)
-        return queries_BKD + self.mlp(self.mlp_norm(queries_BKD))
+        queries_BKD = queries_BKD + self.mlp(self.mlp_norm(queries_BKD))
+        return queries_BKD
 
 
 def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:

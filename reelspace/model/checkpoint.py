@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from reelspace.core.settings import read
 from reelspace.model.model import ReelModel
@@ -34,8 +33,9 @@ def space_id(directory: Path) -> str:
     return hashlib.sha256((directory / "model.safetensors").read_bytes() + (directory / "model.json").read_bytes()).hexdigest()[:16]
 
 
-def freeze(model: nn.Module) -> nn.Module:
-    """Switch gradients off."""
+def frozen(model: ReelModel) -> ReelModel:
+    """Switch gradients off and evaluation mode on."""
+    model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model

@@ -51,7 +51,9 @@ def audio_of(work: Work, settings: ModelSettings) -> tuple[NDArray[np.int16], bo
     return audio, True
 
 
-def video_inputs(works: Sequence[Work], settings: ModelSettings, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def video_inputs(
+    works: Sequence[Work], settings: ModelSettings, tokenizer: Tokenizer
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Give the arguments of `ReelModel.encode_video` in their order."""
     frames = [frames_of(work, settings) for work in works]
     audio = [audio_of(work, settings) for work in works]

@@ -10,9 +10,9 @@ def tiny() -> ModelSettings:
 
 
 def tiny_student() -> ModelSettings:
-    """The light student of `tiny`: narrower, shallower, half the frames; the same embedding dimension, since it lives in the teacher's space."""
+    """The light student of `tiny`: narrower, shallower, half the frames; its dimension is the teacher's, whose space it lives in."""
     return ModelSettings(
-        width=64, num_heads=4, mlp_ratio=2.0, stem_channels=(16, 32, 64, 64), picture_layers=2, text_layers=1, fusion_layers=1, num_frames=4
+        width=48, mlp_ratio=2.0, stem_channels=(16, 32, 64, 64), picture_layers=2, text_layers=1, fusion_layers=1, num_frames=2
     )
 
 

@@ -25,7 +25,9 @@ class ModelSettings(Settings):
     dimension: int = Field(128, ge=8, le=4096, description="Dimension of the embedding.")
     num_frames: int = Field(4, ge=1, le=256, description="Frames per work.")
     frame_size: int = Field(64, ge=16, le=1024, multiple_of=16, description="Side of a frame, pixels.")
-    stem_channels: tuple[int, ...] = Field((24, 48, 96, 96), min_length=1, description="Channels of the stride-2 convolutions before the picture tower.")
+    stem_channels: tuple[int, ...] = Field(
+        (24, 48, 96, 96), min_length=1, description="Channels of the stride-2 convolutions before the picture tower."
+    )
     picture_layers: int = Field(4, ge=1, description="Blocks of the picture tower.")
     text_layers: int = Field(2, ge=1, description="Blocks of the text tower.")
     sound_layers: int = Field(1, ge=1, description="Blocks of the sound tower.")

@@ -108,6 +108,8 @@ class SoundTower(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         sound = settings.sound
+        self.fourier: Tensor
+        self.mel: Tensor
         self.hop = sound.hop
         self.patch = sound.patch
         self.register_buffer("fourier", torch.from_numpy(_fourier_basis(sound))[:, None, :], persistent=False)
@@ -139,7 +141,8 @@ def _fourier_basis(sound: SoundSettings) -> NDArray[np.float32]:
     times = np.arange(sound.window)
     angles = 2 * np.pi * np.outer(np.arange(sound.window // 2 + 1), times) / sound.window
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * times / sound.window)
-    return (np.concatenate([np.cos(angles), np.sin(angles)]) * hann).astype(np.float32)
+    basis: NDArray[np.float64] = np.concatenate([np.cos(angles), np.sin(angles)]) * hann
+    return basis.astype(np.float32)
 
 
 def _mel_filters(sound: SoundSettings) -> NDArray[np.float32]:
@@ -149,4 +152,5 @@ def _mel_filters(sound: SoundSettings) -> NDArray[np.float32]:
     bins = np.arange(sound.window // 2 + 1) * sound.sample_rate / sound.window
     rising = (bins[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[None, 2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling))
+    return filters.astype(np.float32)

@@ -23,14 +23,17 @@ SPACE_ID: Final = "SPACE_ID"
 EXTENSIONS: Final = ["binary_tensor_data"]
 
 
-def v2_router(triton_http_url: str, models: Mapping[str, Signature], *, timeout_s: float = TIMEOUT_S) -> APIRouter:
+def v2_router(
+    triton_http_url: str, models: Mapping[str, Signature], *, versions: Mapping[str, int] | None = None, timeout_s: float = TIMEOUT_S
+) -> APIRouter:
     """Make the /v2 routes in front of a Triton server.
 
     Args:
         models: the list of models that can be reached, with the signatures that requests are checked against.
+        versions: version by model that answers, as the pointer of what is promoted says; Triton's newest where none is given.
         timeout_s: longest wait for Triton, per request.
     """
-    upstream = Upstream(triton_http_url, timeout_s)
+    upstream = Upstream(triton_http_url, timeout_s, versions)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -16,7 +16,8 @@ from reelspace.signals.contexts import Contexts, unit
 from reelspace.signals.settings import ContextSettings
 
 _OWN_WORDS_COUNT_AS = 1.0  # works
-_CHUNK_USES = 4_096
+_CHUNK_USES = 2_048
+_ROUNDED_TO = 6  # machines differ in the last bits of a cosine; what is decided must not
 
 
 def profiles_TK(tag_U: NDArray[np.int64], work_U: NDArray[np.int64], num_tags: int, contexts: Contexts) -> NDArray[np.float64]:
@@ -54,15 +55,25 @@ def share_that_fits_U(
     """Per use, the share of works that fit the profile at least as well as the use's own work; nan where either is unknown."""
     directions_UK = unit(profile_UK)
     known_U = (directions_UK != 0).any(axis=1) & contexts.has_context_V()[work_U]
-    references_RK = _references(contexts, settings)
+    references_RK = reference_works(contexts, settings)
     out_U = np.full(len(work_U), np.nan)
     rows = np.flatnonzero(known_U)
-    for start in range(0, len(rows), _CHUNK_USES):
-        part = rows[start : start + _CHUNK_USES]
-        own = (directions_UK[part] * contexts.works_VK[work_U[part]]).sum(axis=1).round(6)
-        others = (directions_UK[part] @ references_RK.T).round(6)
-        out_U[part] = (1 + (others >= own[:, None]).sum(axis=1)) / (1 + len(references_RK))
+    own = (directions_UK[rows] * contexts.works_VK[work_U[rows]]).sum(axis=1)
+    out_U[rows] = share_as_near(directions_UK[rows], own, references_RK)
     return out_U
+
+
+def share_as_near(
+    directions_NK: NDArray[np.float64], own_N: NDArray[np.float64], references_RK: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Per direction, the share of references whose cosine with it is at least `own` (counting the own one), in bounded memory."""
+    out_N = np.empty(len(directions_NK))
+    own_N = own_N.round(_ROUNDED_TO)
+    for start in range(0, len(directions_NK), _CHUNK_USES):
+        part = slice(start, start + _CHUNK_USES)
+        others = (directions_NK[part] @ references_RK.T).round(_ROUNDED_TO)
+        out_N[part] = (1 + (others >= own_N[part, None]).sum(axis=1)) / (1 + len(references_RK))
+    return out_N
 
 
 def use_profiles_UK(elsewhere: NDArray[np.float64], own_words_TK: NDArray[np.float64], tag_U: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -70,7 +81,12 @@ def use_profiles_UK(elsewhere: NDArray[np.float64], own_words_TK: NDArray[np.flo
     return np.asarray(elsewhere + _OWN_WORDS_COUNT_AS * own_words_TK[tag_U])
 
 
-def _references(contexts: Contexts, settings: ContextSettings) -> NDArray[np.float64]:
-    known = np.flatnonzero(contexts.has_context_V())
-    order = rng(settings.seed, "reference works").permutation(len(known))[: settings.num_references]
-    return np.asarray(contexts.works_VK[known[np.sort(order)]])
+def reference_works(contexts: Contexts, settings: ContextSettings) -> NDArray[np.float64]:
+    """The contexts of the works that agreement is compared with: all, or a fixed sample of many."""
+    return sample_rows(contexts.works_VK[contexts.has_context_V()], settings, "reference works")
+
+
+def sample_rows(vectors_NK: NDArray[np.float64], settings: ContextSettings, purpose: str) -> NDArray[np.float64]:
+    """At most `num_references` rows, the same ones for the same seed, in their order."""
+    chosen = rng(settings.seed, purpose).permutation(len(vectors_NK))[: settings.num_references]
+    return np.asarray(vectors_NK[np.sort(chosen)])

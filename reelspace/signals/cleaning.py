@@ -4,7 +4,7 @@ Legend: U uses, R rules, J judged uses, T tags.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,25 +75,26 @@ def clean(evidence: Evidence, judgements: Judgements) -> CleanTags:
     return CleanTags(evidence, suspicion_UR, score_U, kept_U, reasons, calibration, yields)
 
 
-def merge_spellings(evidence: Evidence) -> list[Merge]:
-    """Find the tags that are one label; begging tags stay out of it."""
+def merge_spellings(evidence: Evidence, is_ordinary: Callable[[str], bool]) -> list[Merge]:
+    """Find the tags that are one label; begging tags stay out of it. `is_ordinary` tells dictionary words."""
     uses = evidence.uses
     carried: list[set[int]] = [set() for _ in uses.tags]
     for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True):
         carried[tag].add(work)
-    named = [set(works) for works in carried]
+    said: list[set[int]] = [set() for _ in uses.tags]
     number = {tag: index for index, tag in enumerate(uses.tags)}
     for work, words in enumerate(evidence.said):
         for word in words:
             if word in number:
-                named[number[word]].add(work)
+                said[number[word]].add(work)
     honest = np.flatnonzero(~evidence.is_begging_T)
     usage = TagUsage(
         tags=[uses.tags[tag] for tag in honest],
         num_works_T=evidence.num_works_T[honest],
         profiles_TK=evidence.sums_TK[honest],
         carried_by=[frozenset(carried[tag]) for tag in honest],
-        named_by=[frozenset(named[tag]) for tag in honest],
+        said_by=[frozenset(said[tag]) for tag in honest],
+        is_ordinary_T=np.array([is_ordinary(uses.tags[tag]) for tag in honest], dtype=bool),
     )
     return find_merges(usage, evidence.settings.spellings)
 

@@ -59,7 +59,7 @@ def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
     contexts = build_contexts(around.weights, settings.contexts)
     words_of_tags = [tuple(dict.fromkeys((tag, *segmenter.words(tag)))) for tag in uses.tags]
     evidence = Evidence(uses, works, around.said, words_of_tags, contexts, lexicons, settings)
-    merges = merge_spellings(evidence)
+    merges = merge_spellings(evidence, segmenter.is_ordinary)
     cleaned = clean(with_merges(evidence, merges), tables.read_judgements(directory, works))
 
     words_P = [segmenter.words(query) for query in pairs.queries]

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from reelspace.signals import agreement
 from reelspace.signals.contexts import unit
 from reelspace.signals.entropy import category_spread
 from reelspace.signals.evidence import Evidence
@@ -86,12 +87,11 @@ def foreign_to_other_tags(evidence: Evidence) -> NDArray[np.float64]:
     tags_TK = np.zeros((len(uses.tags), profile_UK.shape[1]))
     np.add.at(tags_TK, uses.tag_U, profile_UK)
     tags_TK = unit(tags_TK[(tags_TK != 0).any(axis=1)])
-    known_U = (others_UK != 0).any(axis=1) & (profile_UK != 0).any(axis=1)
+    references_RK = agreement.sample_rows(tags_TK, evidence.settings.contexts, "reference tags")
+    rows = np.flatnonzero((others_UK != 0).any(axis=1) & (profile_UK != 0).any(axis=1))
+    own = (others_UK[rows] * profile_UK[rows]).sum(axis=1)
     share_U = np.full(len(uses.work_U), np.nan)
-    own_U = (others_UK * profile_UK).sum(axis=1).round(6)
-    for row in np.flatnonzero(known_U):
-        fits_T = (tags_TK @ others_UK[row]).round(6)
-        share_U[row] = (1 + int((fits_T >= own_U[row]).sum())) / (1 + len(tags_TK))
+    share_U[rows] = agreement.share_as_near(others_UK[rows], own, references_RK)
     return _suspicion_of_share(share_U)
 
 
@@ -135,24 +135,41 @@ def news_burst(evidence: Evidence) -> NDArray[np.float64]:
 
 def unbacked_rarity(evidence: Evidence) -> NDArray[np.float64]:
     """The tag is rare, and the works nearest in context neither carry it nor say its words."""
-    uses, settings = evidence.uses, evidence.settings.hashtags
-    contexts_VK, has_context_V = evidence.contexts.works_VK, evidence.contexts.has_context_V()
-    carried: dict[int, set[str]] = {}
-    for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True):
-        carried.setdefault(work, set()).add(uses.tags[tag])
+    uses, settings, contexts = evidence.uses, evidence.settings.hashtags, evidence.contexts
+    is_rare_U = evidence.num_works_T[uses.tag_U] <= settings.rare_uses
+    rows = np.flatnonzero(is_rare_U & contexts.has_context_V()[uses.work_U])
+    naming = _works_naming(evidence, {int(tag) for tag in uses.tag_U[rows]})
+    own_NK = contexts.works_VK[uses.work_U[rows]]
+    others = [
+        np.array(sorted(naming[tag] - {work}), dtype=np.int64)
+        for tag, work in zip(uses.tag_U[rows].tolist(), uses.work_U[rows].tolist(), strict=True)
+    ]
+    nearness = np.concatenate([np.zeros(0), *(contexts.works_VK[works] @ own for works, own in zip(others, own_NK, strict=True))])
+    num_others_N = np.array([len(works) for works in others], dtype=np.int64)
+    row_M = np.repeat(np.arange(len(rows)), num_others_N)
+    share_M = agreement.share_as_near(own_NK[row_M], nearness, agreement.reference_works(contexts, evidence.settings.contexts))
+    backing_N = np.bincount(row_M, weights=share_M <= settings.neighbour_share, minlength=len(rows))
     out_U = np.full(len(uses.work_U), np.nan)
-    for row in np.flatnonzero((evidence.num_works_T[uses.tag_U] <= settings.rare_uses) & has_context_V[uses.work_U]):
-        work, tag = int(uses.work_U[row]), int(uses.tag_U[row])
-        near_V = (contexts_VK @ contexts_VK[work]).round(6)
-        near_V[work] = -np.inf
-        neighbours = np.argsort(-near_V, kind="stable")[: settings.num_neighbours].tolist()
-        words = evidence.words_of_tags[tag]
-        backing = sum(
-            uses.tags[tag] in carried.get(other, ()) or any(word in evidence.said[other] for word in words if len(word) > 1)
-            for other in neighbours
-        )
-        out_U[row] = 1.0 / (1.0 + backing)
+    out_U[rows] = 1.0 / (1.0 + backing_N)
     return out_U
+
+
+def _works_naming(evidence: Evidence, tags: set[int]) -> dict[int, set[int]]:
+    """The works that carry each tag or say one of its words, single letters aside."""
+    naming: dict[int, set[int]] = {tag: set() for tag in tags}
+    of_word: dict[str, list[int]] = {}
+    for tag in sorted(tags):
+        for word in evidence.words_of_tags[tag]:
+            if len(word) > 1:
+                of_word.setdefault(word, []).append(tag)
+    for work, words in enumerate(evidence.said):
+        for word in words:
+            for tag in of_word.get(word, ()):
+                naming[tag].add(work)
+    for work, tag in zip(evidence.uses.work_U.tolist(), evidence.uses.tag_U.tolist(), strict=True):
+        if tag in naming:
+            naming[tag].add(work)
+    return naming
 
 
 RULES: Final = (

@@ -18,7 +18,8 @@ class Segmenter:
 
     def __init__(self, known_words: Iterable[str] = ()) -> None:
         self._known_words = sorted({word for word in known_words if 2 <= len(word) <= 8 and _HAN.search(word)})
-        self._chinese: Any = None
+        self._ordinary: frozenset[str] = frozenset()
+        self._loaded: Any = None
         self._cut: dict[str, tuple[str, ...]] = {}
 
     def words(self, text: str) -> tuple[str, ...]:
@@ -28,15 +29,27 @@ class Segmenter:
             known = self._cut[text] = tuple(word for part in _PARTS.findall(text) for word in self._cut_part(part))
         return known
 
+    def is_ordinary(self, known_word: str) -> bool:
+        """Whether the dictionary has the known word, or makes it up of longer words: then it is hardly a slip of the pen."""
+        self._chinese()
+        return known_word in self._ordinary
+
     def _cut_part(self, part: str) -> Iterable[str]:
-        if not _HAN.match(part):
-            return (part,)
-        if self._chinese is None:
-            self._chinese = _chinese_tokenizer(self._known_words)
-        return list(self._chinese.cut(part, HMM=False))
+        return list(self._chinese().cut(part, HMM=False)) if _HAN.match(part) else (part,)
+
+    def _chinese(self) -> Any:
+        if self._loaded is None:
+            self._loaded = _chinese_tokenizer()
+            self._ordinary = frozenset(word for word in self._known_words if self._is_made_of_words(word))
+            for word in self._known_words:
+                self._loaded.add_word(word, _KNOWN_WORD_FREQUENCY)
+        return self._loaded
+
+    def _is_made_of_words(self, text: str) -> bool:
+        return all(len(word) > 1 for part in _PARTS.findall(text) if _HAN.match(part) for word in self._loaded.cut(part, HMM=False))
 
 
-def _chinese_tokenizer(known_words: list[str]) -> Any:
+def _chinese_tokenizer() -> Any:
     # jieba is an optional dependency of `signals`, and its dictionary takes a second to read.
     import jieba
 
@@ -44,6 +57,4 @@ def _chinese_tokenizer(known_words: list[str]) -> Any:
     # Filled by hand: initialize() would log, and keep and trust a cache file in the shared temporary directory.
     tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
     tokenizer.initialized = True
-    for word in known_words:
-        tokenizer.add_word(word, _KNOWN_WORD_FREQUENCY)
     return tokenizer

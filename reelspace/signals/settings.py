@@ -25,16 +25,16 @@ class HashtagSettings(Settings):
     entropy_shrinkage: float = Field(5.0, ge=0, description="Uses that the mean entropy of all tags counts for in a tag's own entropy.")
     trend_window_days: float = Field(8.0, gt=0, description="Length of a news burst in days.")
     rare_uses: int = Field(2, ge=1, description="A tag with at most so many works is rare and needs backing by neighbours.")
-    num_neighbours: int = Field(20, ge=1, description="Works with the nearest contexts that may back a rare tag.")
+    neighbour_share: float = Field(0.03, gt=0, lt=1, description="Share of works, the nearest in context, that may back a rare tag.")
 
 
 class SpellingSettings(Settings):
     """When two tags are one label."""
 
-    min_spelling_similarity: float = Field(0.75, ge=-1, le=1, description="Least cosine of contexts for tags that differ in a letter.")
+    min_spelling_similarity: float = Field(0.85, ge=-1, le=1, description="Least cosine of contexts for tags that differ in a letter.")
     min_synonym_similarity: float = Field(0.97, ge=-1, le=1, description="Least cosine of contexts for tags that differ altogether.")
-    min_synonym_works: int = Field(6, ge=1, description="Works each of two synonyms must have.")
-    min_synonym_overlap: float = Field(0.5, ge=0, le=1, description="Least share of the rarer tag's works that name the other one too.")
+    min_synonym_works: int = Field(5, ge=1, description="Works each of two synonyms must have.")
+    min_synonym_overlap: float = Field(0.4, ge=0, le=1, description="Least share of a tag's works around which people say its synonym.")
 
 
 class SearchSettings(Settings):

@@ -1,9 +1,9 @@
 """Spellings: which tags are one label, each merge with its evidence.
 
-A tag is merged into one that more people use when it differs by a letter and is used in the same contexts, or when it differs
-altogether but has nearly the same contexts and most works that carry it name the other one too. Tags that contain different numbers
-stay apart. The target of a merge is never merged itself.
-Legend: T tags, K dimension of contexts.
+A tag is merged into a more frequent one when it differs by a letter, is no dictionary word, is not said elsewhere and has the same
+contexts; or when it differs altogether, but has nearly the same contexts and around most works that carry it people say the other one.
+Tags with different numbers stay apart. The target of a merge is never merged itself.
+Legend: T tags, K dimension of contexts, H heads (tags that others may join).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,13 @@ from reelspace.signals.settings import SpellingSettings
 Kind = Literal["spelling", "synonym"]
 _MIN_LATIN_LETTERS = 4
 _MIN_HAN_LETTERS = 2
+_MIN_HAN_ADDED_TO = 6  # a character more in a short Chinese word makes another word
+_MIN_SAYING_WORKS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """One tag that became another, and why: cosine of contexts, share of its works that name the other."""
+    """One tag that became another, and why: cosine of contexts, share of its works around which the other is said."""
 
     tag: str
     into: str
@@ -35,23 +37,31 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class TagUsage:
-    """How T tags are used: works of each, sum of their contexts, and the rows of the works that carry or say each."""
+    """How T tags are used.
+
+    Args:
+        profiles_TK: sum of the contexts of each tag's works.
+        carried_by: rows of the works that carry each tag.
+        said_by: rows of the works whose words or satisfied queries or comments say it.
+        is_ordinary_T: which tags are dictionary words, or made of them.
+    """
 
     tags: Sequence[str]
     num_works_T: NDArray[np.int64]
     profiles_TK: NDArray[np.float64]
     carried_by: Sequence[frozenset[int]]
-    named_by: Sequence[frozenset[int]]
+    said_by: Sequence[frozenset[int]]
+    is_ordinary_T: NDArray[np.bool_]
 
 
 def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     """Find the merges, in the order of the merged tag."""
-    order = sorted(range(len(usage.tags)), key=lambda tag: (-len(usage.named_by[tag]), usage.tags[tag]))
+    order = sorted(range(len(usage.tags)), key=lambda tag: (_is_only_carried(usage, tag), -int(usage.num_works_T[tag]), usage.tags[tag]))
     directions_TK = unit(usage.profiles_TK)
     spelled_like = _one_letter_apart(usage.tags)
     heads: list[int] = []
     merges: dict[int, Merge] = {}
-    for tag in order:  # the ones most people use first (few search for a slip): each either joins a head or becomes one
+    for tag in order:  # slips and rare ones last: each tag either joins a head or becomes one
         merge = _best(tag, heads, spelled_like[tag], directions_TK, usage, settings)
         if merge is None:
             heads.append(tag)
@@ -65,6 +75,11 @@ def canonical_tags(merges: Sequence[Merge]) -> Mapping[str, str]:
     return {merge.tag: merge.into for merge in merges}
 
 
+def _is_only_carried(usage: TagUsage, tag: int) -> bool:
+    """Whether nobody says the tag around works that do not carry it: a slip of the pen is rarely searched for."""
+    return len(usage.said_by[tag] - usage.carried_by[tag]) < _MIN_SAYING_WORKS
+
+
 def _best(
     tag: int,
     heads: Sequence[int],
@@ -74,19 +89,24 @@ def _best(
     settings: SpellingSettings,
 ) -> Merge | None:
     found: list[tuple[tuple[bool, float, int], Merge]] = []
+    may_be_slip = _is_only_carried(usage, tag) and not usage.is_ordinary_T[tag]
     similarity_H = (directions_TK[list(heads)] @ directions_TK[tag]).round(6)
     for other, similarity in zip(heads, similarity_H.tolist(), strict=True):
-        spelled = other in spelled_like and similarity >= settings.min_spelling_similarity
-        if not spelled and similarity < settings.min_synonym_similarity:
-            continue
+        spelled = may_be_slip and other in spelled_like and _may_be_meant(usage, other) and similarity >= settings.min_spelling_similarity
         carried = usage.carried_by[tag]
-        overlap = round(len(carried & usage.named_by[other]) / max(len(carried), 1), 6)
-        enough = usage.num_works_T[tag] >= settings.min_synonym_works and overlap >= settings.min_synonym_overlap
+        overlap = round(len(carried & usage.said_by[other]) / max(len(carried), 1), 6)
+        many = min(usage.num_works_T[tag], usage.num_works_T[other]) >= settings.min_synonym_works
+        enough = many and similarity >= settings.min_synonym_similarity and overlap >= settings.min_synonym_overlap
         if spelled or enough:
             kind: Kind = "spelling" if spelled else "synonym"
             merge = Merge(usage.tags[tag], usage.tags[other], kind, similarity, overlap)
             found.append(((not spelled, -similarity, other), merge))
     return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _may_be_meant(usage: TagUsage, tag: int) -> bool:
+    """Whether a slip may stand for the tag; of Chinese tags only dictionary words, as most other pairs a character apart are two names."""
+    return bool(usage.is_ordinary_T[tag]) or not has_han(usage.tags[tag])
 
 
 def _one_letter_apart(tags: Sequence[str]) -> list[frozenset[int]]:
@@ -122,7 +142,8 @@ def _is_slip(first: str, second: str) -> bool:
             and first[differing[1]] == second[differing[0]]
         )
         return len(differing) == 1 or swapped
-    return abs(len(first) - len(second)) == 1
+    longer = max(len(first), len(second))
+    return abs(len(first) - len(second)) == 1 and (longer >= _MIN_HAN_ADDED_TO or not has_han(first + second))
 
 
 def _digits(text: str) -> str:

@@ -42,7 +42,13 @@ def _affine_B23(draws: Tensor, settings: AugmentSettings) -> Tensor:
 
 
 def corrupt_tokens(
-    ids_BL: NDArray[np.int32], works_B: NDArray[np.int64], seed: int, step: int, purpose: str, vocabulary_size: int, settings: AugmentSettings
+    ids_BL: NDArray[np.int32],
+    works_B: NDArray[np.int64],
+    seed: int,
+    step: int,
+    purpose: str,
+    vocabulary_size: int,
+    settings: AugmentSettings,
 ) -> NDArray[np.int32]:
     """Replace tokens by random ones or the unknown one, so that single words cannot be memorised."""
     length = ids_BL.shape[1]

@@ -3,6 +3,7 @@
 Legend: N works, B works of a batch, V views, F frames, H W pixels, C channels, W windows, M mel bands, L text tokens, K labels.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,9 +25,10 @@ from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.model.towers import SoundTower
 from reelspace.train.augment import augment_frames, corrupt_tokens
-from reelspace.train.settings import RunSettings, TrainSettings
+from reelspace.train.settings import RunSettings
 
 _MEL_CHUNK = 64
+_MIN_WORKS_PER_LABEL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class TrainData:
     has_audio_N: NDArray[np.bool_]
     texts_N: tuple[Texts, ...]
     labels_NK: NDArray[np.float32]
+    """Weight of each label in the loss; 0: the work does not have it."""
     label_names: tuple[tuple[int, str], ...]
+    """label_id and text of the K columns."""
 
     @property
     def corpus(self) -> list[str]:
@@ -63,7 +67,6 @@ class Batch:
 
     ids_B: Tensor
     views_VBFHWC: Tensor
-    frames_mask_BF: Tensor
     picture_mask_BF: Tensor
     mel_BWM: Tensor
     audio_mask_B: Tensor
@@ -101,7 +104,9 @@ def log_mel_NWM(audio_NS: NDArray[np.int16], model: ModelSettings) -> NDArray[np
     """Compute the spectra once, with the model's own function; they never change."""
     tower = SoundTower(model)
     with torch.inference_mode():
-        parts = [tower.log_mel(torch.from_numpy(audio_NS[start : start + _MEL_CHUNK])).numpy() for start in range(0, len(audio_NS), _MEL_CHUNK)]
+        parts = [
+            tower.log_mel(torch.from_numpy(audio_NS[start : start + _MEL_CHUNK])).numpy() for start in range(0, len(audio_NS), _MEL_CHUNK)
+        ]
     return np.concatenate(parts)
 
 
@@ -121,19 +126,19 @@ def _texts(labels: Path | None, samples: Sequence[Sample], *, crowd: bool) -> tu
 
 
 def _labels(directory: Path, ids_N: NDArray[np.int64]) -> tuple[tuple[tuple[int, str], ...], NDArray[np.float32]]:
+    """Give the labels of at least two training works, and each work's: how sure it is, times how rare and fresh the label is."""
     vocabulary = pq.read_table(directory / "vocabulary.parquet", columns=["label_id", "text"]).to_pylist()
     table = pq.read_table(directory / "video_labels.parquet", columns=["video_id", "label_id", "weight"]).to_pylist()
+    weight_of = {row["label_id"]: row["weight"] for row in pq.read_table(directory / "weights.parquet").to_pylist()}
     row_of = {int(video_id): row for row, video_id in enumerate(ids_N)}
     uses = [row for row in table if row["video_id"] in row_of]
-    counts: dict[int, int] = {}
-    for use in uses:
-        counts[use["label_id"]] = counts.get(use["label_id"], 0) + 1
-    names = tuple((row["label_id"], row["text"]) for row in vocabulary if counts.get(row["label_id"], 0) >= 2)
+    num_works = Counter(use["label_id"] for use in uses)
+    names = tuple((row["label_id"], row["text"]) for row in vocabulary if num_works[row["label_id"]] >= _MIN_WORKS_PER_LABEL)
     column_of = {label_id: column for column, (label_id, _) in enumerate(names)}
     labels_NK = np.zeros((len(ids_N), len(names)), dtype=np.float32)
     for use in uses:
         if use["label_id"] in column_of:
-            labels_NK[row_of[use["video_id"]], column_of[use["label_id"]]] = use["weight"]
+            labels_NK[row_of[use["video_id"]], column_of[use["label_id"]]] = use["weight"] * weight_of[use["label_id"]]
     return names, labels_NK
 
 
@@ -159,9 +164,10 @@ def sample_weights_N(data: TrainData) -> NDArray[np.float64]:
     return np.clip(weights, 0.3, 3.0)
 
 
-def make_batch(data: TrainData, tokenizer: Tokenizer, settings: TrainSettings, step: int, rank: int, world_size: int) -> Batch:
-    """Give this rank's rows of the step's global batch."""
-    rows = batch_rows(data, settings, step, sample_weights_N(data))[rank::world_size]
+def make_batch(data: TrainData, tokenizer: Tokenizer, settings: RunSettings, step: int, rank: int, world_size: int) -> Batch:
+    """Give this rank's rows of the step's global batch; every rank gets as many."""
+    rows = batch_rows(data, settings, step, sample_weights_N(data))
+    rows = rows[: len(rows) // world_size * world_size][rank::world_size]
     ids_B = data.ids_N[rows]
     augment = settings.augment
     drops = uniform_BN(settings.seed, step, ids_B, "drop", 3)
@@ -176,12 +182,11 @@ def make_batch(data: TrainData, tokenizer: Tokenizer, settings: TrainSettings, s
     text_BL, target_BL = (ids_BL[:, : max(1, int((ids_BL != 0).sum(axis=1).max()))] for ids_BL in (text_BL, target_BL))
     views = [_view(data, rows, settings, step, name) for name in ("a", "b")]
     has_picture = data.num_frames_N[rows] > 0
-    shown = has_picture & (drops[:, 2] >= augment.drop_picture)
+    shown_BF = np.repeat((has_picture & (drops[:, 2] >= augment.drop_picture))[:, None], augment.num_view_frames, axis=1)
     return Batch(
         ids_B=torch.from_numpy(ids_B),
         views_VBFHWC=torch.stack(views),
-        frames_mask_BF=torch.from_numpy(has_picture[:, None]),
-        picture_mask_BF=torch.from_numpy(shown[:, None]),
+        picture_mask_BF=torch.from_numpy(shown_BF),
         mel_BWM=torch.from_numpy(data.mel_NWM[rows]),
         audio_mask_B=torch.from_numpy(data.has_audio_N[rows] & (drops[:, 1] >= augment.drop_sound)),
         text_BL=torch.from_numpy(text_BL),
@@ -199,33 +204,33 @@ def hash_text(text: str) -> int:
     return xxh64_intdigest(text.encode()) >> 1
 
 
-def _view(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step: int, name: str, num_frames: int = 1) -> Tensor:
+def _view(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step: int, name: str) -> Tensor:
     """Pick random frames of each work and augment them."""
     ids_B = data.ids_N[rows]
-    draws = uniform_BN(settings.seed, step, ids_B, f"frame {name}", num_frames)
+    draws = uniform_BN(settings.seed, step, ids_B, f"frame {name}", settings.augment.num_view_frames)
     picked = (draws * np.maximum(data.num_frames_N[rows], 1)[:, None]).astype(np.int64)
     frames = torch.from_numpy(data.frames_NFHWC[rows[:, None], picked])
     return augment_frames(frames, ids_B, settings.seed, step, name, settings.augment)
 
 
-def _choose_targets(data: TrainData, rows: NDArray[np.int64], settings: TrainSettings, step: int) -> tuple[NDArray[np.str_], list[str]]:
+def _choose_targets(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step: int) -> tuple[NDArray[np.str_], list[str]]:
     """Draw the text side of each work: a satisfied query, its caption, or a chosen comment."""
     draws = uniform_BN(settings.seed, step, data.ids_N[rows], "target", 2)
-    objective = settings.objective
+    shares = settings.text_side
     sources, targets = [], []
     for row, (which, item) in zip(rows, draws, strict=True):
         texts = data.texts_N[row]
         options = {
-            "query": (objective.query_share, texts.queries),
-            "caption": (objective.caption_share, (texts.caption,) if texts.caption else ()),
-            "comment": (objective.comment_share, texts.comments),
+            "query": (shares.query_share, texts.queries),
+            "caption": (shares.caption_share, (texts.caption,) if texts.caption else ()),
+            "comment": (shares.comment_share, texts.comments),
         }
-        shares = [(name, share, choices) for name, (share, choices) in options.items() if share > 0 and choices]
-        if not shares:
+        filled = [(name, share, choices) for name, (share, choices) in options.items() if share > 0 and choices]
+        if not filled:
             sources.append("none")
             targets.append("")
             continue
-        name, choices = _pick(shares, which)
+        name, choices = _pick(filled, which)
         sources.append(name)
         targets.append(choices[int(item * len(choices))])
     return np.array(sources), targets

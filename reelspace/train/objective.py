@@ -3,7 +3,7 @@
 Legend: B works of this process, G works of all processes, D embedding dimension, K labels, L text tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,20 @@ from reelspace.train.batches import Batch
 from reelspace.train.settings import ObjectiveSettings
 
 Gather = Callable[[Tensor], Tensor]
+# Sums over labels are about ten times the contrastive losses; this keeps the weights of the settings near 1.
+_LABEL_SCALE = 0.1
 
 
 def alone(x: Tensor) -> Tensor:
     """The gather of a single process."""
     return x
+
+
+def mean_over_all(values_B: Tensor, counted_B: Tensor, gather: Gather) -> Tensor:
+    """Give this process's part of the mean over every process's counted rows; averaged over processes it is that mean."""
+    counted_G = gather(counted_B.float())
+    num_processes = len(counted_G) / len(counted_B)
+    return (values_B * counted_B).sum() / counted_G.sum().clamp(min=1) * num_processes
 
 
 class PretrainObjective(nn.Module):
@@ -39,26 +48,30 @@ class PretrainObjective(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the loss of this process's rows and its parts."""
-        settings = self.settings
-        model = self.model
-        num_views = len(batch.views_VBFHWC)
-        # Words and sound are read once; only the picture differs between the views.
-        picture = model.picture(batch.views_VBFHWC.flatten(0, 1), batch.picture_mask_BF.repeat(num_views, 1))
-        text = model.text(batch.text_BL, batch.text_mask_BL).repeated(num_views)
-        sound = model.sound(batch.mel_BWM, batch.audio_mask_B).repeated(num_views)
-        both = model.fuse(picture, text, sound)
-        embeddings, pictures = both.embedding_BD.chunk(num_views), both.picture_BD.chunk(num_views)
+        embeddings, pictures = self._encode_views(batch)
         target_BD = self.model.encode_text(batch.target_BL, batch.target_mask_BL)
         conflicts_BG = self._conflicts_BG(batch)
-        parts: dict[str, Tensor] = {}
-        parts["loss_nt_xent"] = self._nt_xent(list(pictures), batch.picture_mask_BF[:, 0])
-        sides = [(embedding, batch.has_target_B) for embedding in embeddings]
-        sides.append((pictures[0], batch.has_target_B & batch.picture_mask_BF[:, 0]))
-        parts["loss_video_text"] = torch.stack([self._info_nce(side, target_BD, valid, conflicts_BG) for side, valid in sides]).mean()
-        parts["loss_labels"] = self._multi_label(embeddings[0], batch.labels_BK)
-        parts["loss_labels"] = parts["loss_labels"] + self._multi_label(pictures[1], batch.labels_BK) + 0.5 * self._multi_label(target_BD, batch.labels_BK)
-        loss = settings.nt_xent * parts["loss_nt_xent"] + settings.video_text * parts["loss_video_text"] + settings.labels * parts["loss_labels"]
+        has_target_B, shown_B = batch.has_target_B, batch.picture_mask_BF[:, 0]
+        sides = [*((embedding, has_target_B) for embedding in embeddings), (pictures[0], has_target_B & shown_B)]
+        labelled = ((embeddings[0], 1.0), (pictures[1], 1.0), (target_BD, 0.5))
+        parts = {
+            "loss_nt_xent": self._nt_xent(pictures, shown_B),
+            "loss_video_text": torch.stack([self._info_nce(side, target_BD, valid, conflicts_BG) for side, valid in sides]).mean(),
+            "loss_labels": torch.stack([weight * self._multi_label(vectors, batch.labels_BK) for vectors, weight in labelled]).sum(),
+        }
+        settings = self.settings
+        weights = (settings.nt_xent, settings.video_text, settings.labels)
+        loss = torch.stack([weight * part for weight, part in zip(weights, parts.values(), strict=True)]).sum()
         return loss, parts
+
+    def _encode_views(self, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Embed both views; words and sound are read once, only the picture differs between the views."""
+        num_views = len(batch.views_VBFHWC)
+        picture = self.model.picture(batch.views_VBFHWC.flatten(0, 1), batch.picture_mask_BF.repeat(num_views, 1))
+        text = self.model.text(batch.text_BL, batch.text_mask_BL).repeated(num_views)
+        sound = self.model.sound(batch.mel_BWM, batch.audio_mask_B).repeated(num_views)
+        both = self.model.fuse(picture, text, sound)
+        return both.embedding_BD.chunk(num_views), both.picture_BD.chunk(num_views)
 
     def _conflicts_BG(self, batch: Batch) -> Tensor:
         """Pairs that must not repel: they share a cleaned label or the very text; the pair of a work with itself is none."""
@@ -73,15 +86,14 @@ class PretrainObjective(nn.Module):
         valid_G = self.gather(valid_B.float()) > 0
         own_B = self._own_columns(len(valid_B))
         allowed = valid_G[None, :] & ~conflicts_BG
-        total = valid_G.sum().clamp(min=1)
         losses = []
         for left, right in ((video_BD, text_BD), (text_BD, video_BD)):
             logits = left @ self.gather(right).T / self.settings.video_text_temperature
             rows = functional.cross_entropy(logits.masked_fill(~allowed, -1e4), own_B, reduction="none")
-            losses.append((rows * valid_B).sum() / total * self._world(valid_B, valid_G))
+            losses.append(mean_over_all(rows, valid_B, self.gather))
         return torch.stack(losses).mean()
 
-    def _nt_xent(self, views: list[Tensor], valid_B: Tensor) -> Tensor:
+    def _nt_xent(self, views: Sequence[Tensor], valid_B: Tensor) -> Tensor:
         """NT-Xent on 2N views, intra-view negatives included (Chen et al. 2020, SimCLR)."""
         one, two = (normalised(self.project(view)) for view in views)
         all_one, all_two = self.gather(one), self.gather(two)
@@ -93,7 +105,7 @@ class PretrainObjective(nn.Module):
             logits = torch.cat([left @ other.T, (left @ same.T).masked_fill(itself, -1e4)], dim=1) / self.settings.nt_xent_temperature
             logits = logits.masked_fill(~torch.cat([valid_G, valid_G])[None, :], -1e4)
             rows = functional.cross_entropy(logits, own_B, reduction="none")
-            losses.append((rows * valid_B).sum() / valid_G.sum().clamp(min=1) * self._world(valid_B, valid_G))
+            losses.append(mean_over_all(rows, valid_B, self.gather))
         return torch.stack(losses).mean()
 
     def _multi_label(self, vectors_BD: Tensor, labels_BK: Tensor) -> Tensor:
@@ -106,12 +118,7 @@ class PretrainObjective(nn.Module):
         weight = torch.where(labels_BK > 0, labels_BK * self.settings.positive_weight, torch.ones_like(labels_BK))
         rows = (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * weight).sum(dim=1)
         labelled = (target.sum(dim=1) > 0) & (vectors_BD.detach().abs().sum(dim=1) > 0)
-        labelled_G = self.gather(labelled.float())
-        return (rows * labelled).sum() / labelled_G.sum().clamp(min=1) * self._world(labelled, labelled_G) / 10
+        return mean_over_all(rows, labelled, self.gather) * _LABEL_SCALE
 
     def _own_columns(self, num: int) -> Tensor:
         return torch.arange(num) + self.rank * num
-
-    def _world(self, local: Tensor, everyone: Tensor) -> float:
-        """Processes average their losses; sums over global counts must be scaled back."""
-        return len(everyone) / len(local)

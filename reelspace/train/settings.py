@@ -30,7 +30,16 @@ class AugmentSettings(Settings):
     drop_sound: float = Field(0.5, ge=0, le=1, description="Probability that the sound is hidden.")
     drop_picture: float = Field(0.1, ge=0, le=1, description="Probability that the picture is hidden from the fused vector.")
     replace_tokens: float = Field(0.15, ge=0, le=1, description="Probability that a token is replaced by a random one.")
+    num_view_frames: int = Field(1, ge=1, le=64, description="Frames of a view, drawn at random.")
     unknown_tokens: float = Field(0.15, ge=0, le=1, description="Probability that a token becomes the unknown one.")
+
+
+class TextSideSettings(Settings):
+    """Which text of a work stands against its picture; a work without one kind draws among the others."""
+
+    query_share: float = Field(3.0, ge=0, description="Share of satisfied queries.")
+    caption_share: float = Field(1.0, ge=0, description="Share of captions without tags.")
+    comment_share: float = Field(1.0, ge=0, description="Share of chosen comments.")
 
 
 class ObjectiveSettings(Settings):
@@ -42,9 +51,6 @@ class ObjectiveSettings(Settings):
     video_text_temperature: float = Field(0.1, gt=0, description="Temperature of video-text InfoNCE.")
     labels: float = Field(0.3, ge=0, description="Weight of the multi-label loss.")
     positive_weight: float = Field(5.0, gt=0, description="Weight of a positive label against a negative one.")
-    query_share: float = Field(3.0, ge=0, description="Share of satisfied queries on the text side.")
-    caption_share: float = Field(1.0, ge=0, description="Share of captions on the text side.")
-    comment_share: float = Field(1.0, ge=0, description="Share of chosen comments on the text side.")
 
 
 class RunSettings(Settings):
@@ -62,6 +68,7 @@ class RunSettings(Settings):
     log_every: int = Field(10, ge=1, description="Steps between lines of train_log.jsonl.")
     optimizer: OptimizerSettings = OptimizerSettings()
     augment: AugmentSettings = AugmentSettings()
+    text_side: TextSideSettings = TextSideSettings()
 
 
 class TrainSettings(RunSettings):
@@ -79,7 +86,6 @@ class DistillSettings(RunSettings):
     feature: float = Field(1.0, ge=0, description="Weight of 1 - cosine to the teacher's vector of the same view.")
     similarity: float = Field(1.0, ge=0, description="Weight of the similarity distribution against the teacher's vectors of the batch.")
     similarity_temperature: float = Field(0.1, gt=0, description="Temperature of the similarity distribution.")
-    num_view_frames: int = Field(2, ge=1, description="Frames of a training view.")
 
 
 def pretrain_preset(name: str) -> TrainSettings:
@@ -91,8 +97,9 @@ def pretrain_preset(name: str) -> TrainSettings:
 
 def without_crowd(settings: TrainSettings) -> TrainSettings:
     """The same training on pictures and captions alone."""
-    objective = settings.objective.model_copy(update={"labels": 0.0, "query_share": 0.0, "comment_share": 0.0, "nt_xent": 1.0})
-    return settings.model_copy(update={"crowd": False, "objective": objective})
+    objective = settings.objective.model_copy(update={"labels": 0.0, "nt_xent": 1.0})
+    text_side = settings.text_side.model_copy(update={"query_share": 0.0, "comment_share": 0.0})
+    return settings.model_copy(update={"crowd": False, "objective": objective, "text_side": text_side})
 
 
 def distill_preset(name: str) -> DistillSettings:

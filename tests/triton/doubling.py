@@ -1,7 +1,7 @@
 """A model repository with the doubling model, and what the process table says."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reelspace.serving.signatures import Signature, TensorSpec, config_pbtxt
@@ -9,12 +9,12 @@ from reelspace.serving.signatures import Signature, TensorSpec, config_pbtxt
 BACKENDS = Path(__file__).parent / "backends"
 
 
-def write_doubling(repository: Path, name: str = "doubling", *, backend: str = "doubling") -> Path:
+def write_doubling(repository: Path, name: str = "doubling", *, backend: str = "doubling", versions: Sequence[int] = (1,)) -> Path:
     signature = Signature(name, (TensorSpec("X", "FP32", (2,)),), (TensorSpec("Y", "FP32", (2,)),), max_batch=8)
-    version = repository / name / "1"
-    version.mkdir(parents=True)
-    (version / "data").touch()
-    (version.parent / "config.pbtxt").write_text(config_pbtxt(signature, backend=backend))
+    for version in versions:
+        (repository / name / str(version)).mkdir(parents=True)
+        (repository / name / str(version) / "data").touch()
+    (repository / name / "config.pbtxt").write_text(config_pbtxt(signature, backend=backend) + "version_policy { all {} }\n")
     return repository
 
 

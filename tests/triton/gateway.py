@@ -14,9 +14,9 @@ from .doubling import until
 
 
 @contextmanager
-def running_gateway(triton_url: str, models: Mapping[str, Signature], timeout_s: float = 10.0) -> Iterator[str]:
+def running_gateway(triton_url: str, models: Mapping[str, Signature], versions: Mapping[str, int] | None = None) -> Iterator[str]:
     app = FastAPI()
-    app.include_router(v2_router(triton_url, models, timeout_s=timeout_s))
+    app.include_router(v2_router(triton_url, models, versions=versions))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -109,7 +109,7 @@ def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
     assert leftovers() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_server_ends_with_its_owner_however_that_ends(tmp_path: Path, number: signal.Signals) -> None:
     before = leftovers()
     repository = write_doubling(tmp_path / "repository")

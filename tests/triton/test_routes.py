@@ -139,6 +139,21 @@ def test_a_body_without_a_declared_length_is_limited_too(url: str) -> None:
     assert httpx.post(f"{url}/v2/models/doubling/infer", content=endless()).status_code == 413
 
 
+def test_the_promoted_version_answers_though_a_newer_one_is_loaded(tmp_path: Path) -> None:
+    repository = write_doubling(tmp_path / "repository", versions=(2, 3))
+    with TritonProcess.start([repository], ["doubling"], backends=BACKENDS, log_path=tmp_path / "log") as server:
+        signatures = fetch_signatures(server.http_url, ["doubling"])
+        with running_gateway(server.http_url, signatures, {"doubling": 2}) as url:
+            assert infer(url, GOOD).json()["model_version"] == "2"
+            assert httpx.get(f"{url}/v2/models/doubling").json()["versions"] == ["2"]
+            assert httpx.get(f"{url}/v2/models/doubling/ready").status_code == 200
+        with running_gateway(server.http_url, signatures, {"doubling": 4}) as url:
+            gone = infer(url, GOOD)
+            assert (gone.status_code, httpx.get(f"{url}/v2/health/ready").status_code) == (503, 503)
+        with running_gateway(server.http_url, signatures) as url:
+            assert infer(url, GOOD).json()["model_version"] == "3"
+
+
 def test_a_dead_model_is_503_and_not_ready_while_others_answer(tmp_path: Path) -> None:
     repository = write_doubling(write_doubling(tmp_path / "repository"), "other")
     with TritonProcess.start([repository], ["doubling", "other"], backends=BACKENDS, log_path=tmp_path / "log") as server:

@@ -65,8 +65,9 @@ Target = TextTarget | PointTarget | VectorTarget
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """One checked query."""
+    """One checked query; `where` is the prefix of its fields in messages, as `searches[3].`."""
 
+    where: str
     target: Target
     limit: int
     with_payload: bool
@@ -90,6 +91,7 @@ def parse_query(value: Any, dimension: int, where: str = "") -> QueryRequest:
     if "query" not in given:
         raise RequestRefused(f"{where}query", "missing; expected a vector, a point id, or {text, model}")
     return QueryRequest(
+        where=where,
         target=_target(given["query"], dimension, f"{where}query"),
         limit=_limit(given.get("limit", DEFAULT_LIMIT), f"{where}limit"),
         with_payload=_flag(given.get("with_payload", False), f"{where}with_payload"),

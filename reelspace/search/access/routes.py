@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from reelspace.core.errors import InternalError, ReelspaceError, ServerUnavailable
+from reelspace.core.errors import ReelspaceError, ServerUnavailable
 from reelspace.core.log import log
 from reelspace.search.access.fanout import Found, Overloaded
 from reelspace.search.access.query_request import QueryRequest, RequestRefused, parse_query, parse_searches
@@ -161,7 +161,8 @@ def _result(found: Found, request: QueryRequest, served: Served) -> dict[str, An
 
 def _points(found: Found, request: QueryRequest, served: Served) -> list[dict[str, Any]]:
     version = max(served.generations)
-    points = [{"id": hit, "version": version, "score": score} for hit, score in zip(found.ids, found.scores, strict=True)]
+    hits = zip(found.ids, found.scores, strict=True)
+    points: list[dict[str, Any]] = [{"id": hit, "version": version, "score": score} for hit, score in hits]
     if request.with_payload and found.payloads is not None:
         for point, payload in zip(points, found.payloads, strict=True):
             point["payload"] = orjson.Fragment(payload)
@@ -218,5 +219,4 @@ def _status(error: ReelspaceError) -> int:
         return 504
     if isinstance(error, ServerUnavailable):
         return 503
-    assert isinstance(error, InternalError), f"no other error of the tree is raised while answering: {error!r}"
     return 500

@@ -49,13 +49,13 @@ class Searcher:
     async def _vector(self, request: QueryRequest, timeout_s: float) -> NDArray[np.float32]:
         if isinstance(request.target, TextTarget):
             if self.text is None:
-                raise RequestRefused("query.text", "no text encoder was promoted with this collection")
+                raise RequestRefused(f"{request.where}query.text", "no text encoder was promoted with this collection")
             return await self.text.encode(request.target.text, timeout_s)
         if isinstance(request.target, PointTarget):
             point_id = request.target.point_id
             shard = int(shard_of_ids(np.array([point_id]), self.served.collection.num_shards)[0])
             vector_D = await self.fanout.vector(shard, point_id, timeout_s)
             if vector_D is None:
-                raise RequestRefused("query", f"no point with id {point_id}", status=404)
+                raise RequestRefused(f"{request.where}query", f"no point with id {point_id}", status=404)
             return vector_D
         return request.target.vector_D

@@ -61,8 +61,6 @@ def _problem(shard: Shard, request: ShardRequest) -> QueryRefused | None:
         return QueryRefused(f"{QUERY}: expected finite numbers, got NaN or infinity")
     if k_B.min() < 1 or k_B.max() > MAX_K:
         return QueryRefused(f"{K}: expected 1 to {MAX_K} hits, got {int(k_B.min())} to {int(k_B.max())}")
-    if VECTOR in request.wanted and POINT not in request.inputs:
-        return QueryRefused(f"{POINT}: expected an id, since {VECTOR} is asked for")
     return None
 
 
@@ -103,5 +101,6 @@ def _answer(shard: Shard, request: ShardRequest, found: _Found | None) -> Tensor
             payloads = shard.payload_json(found.rows_QK.reshape(-1))
             answer[PAYLOAD] = np.array(payloads, dtype=np.object_).reshape(found.rows_QK.shape)
     if VECTOR in request.wanted:
-        answer[VECTOR] = shard.vectors(shard.rows_of(request.inputs[POINT].reshape(-1)))
+        no_points_B = np.full(request.num_rows, NO_ID, dtype=np.int64)
+        answer[VECTOR] = shard.vectors(shard.rows_of(request.inputs.get(POINT, no_points_B).reshape(-1)))
     return {name: tensor for name, tensor in answer.items() if name in request.wanted}

@@ -9,7 +9,7 @@
 | IDS       | -1 where there are fewer hits                                            |
 | SCORES    | float32, -inf where there are fewer hits                                 |
 | PAYLOAD   | one JSON object per hit; computed only when asked for                    |
-| VECTOR    | the vector of POINT, all zeros when unknown; computed only when asked for |
+| VECTOR    | the vector of POINT, all zeros without one; computed only when asked for |
 A request that asks for VECTOR alone is a look-up and searches nothing.
 """
 

@@ -7,6 +7,7 @@ import pytest
 from reelspace.demo.generate import generate
 from reelspace.demo.latents import World, plan
 from reelspace.demo.presets import world_preset
+from reelspace.demo.searches import SearchLog, search_log
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,12 @@ def demo_world() -> World:
 def apps_world() -> World:
     """The plan of the `apps` preset."""
     return plan(world_preset("apps", seed=0))
+
+
+@pytest.fixture(scope="session")
+def apps_log(apps_world: World) -> SearchLog:
+    """The search log of the `apps` preset."""
+    return search_log(apps_world)
 
 
 @pytest.fixture(scope="session")

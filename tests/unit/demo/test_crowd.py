@@ -10,7 +10,7 @@ from reelspace.demo.hashtags import tag_uses
 from reelspace.demo.latents import END_US, World
 from reelspace.demo.music import track_of, tracks
 from reelspace.demo.phrasings import evaluation_phrasings
-from reelspace.demo.searches import SATISFIED_DWELL_MS, search_log
+from reelspace.demo.searches import SATISFIED_DWELL_MS, SearchLog, search_log
 from reelspace.demo.words import caption
 
 
@@ -63,8 +63,12 @@ def test_unrelated_tags_come_mostly_from_creators_who_repeat_them(apps_world: Wo
     assert np.mean([stuffs[creator_of[use.video_id]] for use in unrelated]) > 0.4
 
 
-def test_four_works_in_five_have_satisfied_queries_and_5_to_10_percent_are_wrong(world: World) -> None:
-    pairs = search_log(world).pairs
+@pytest.mark.parametrize("world_name", ["demo_world", "apps_world"])
+def test_four_works_in_five_have_satisfied_queries_and_5_to_10_percent_are_wrong(
+    world_name: str, apps_log: SearchLog, request: pytest.FixtureRequest
+) -> None:
+    world: World = request.getfixturevalue(world_name)
+    pairs = apps_log.pairs if world_name == "apps_world" else search_log(world).pairs
     assert len({pair.video_id for pair in pairs}) / len(world.works) == pytest.approx(0.8, abs=0.05)
     assert 0.05 <= np.mean([pair.wrong for pair in pairs]) <= 0.1
 
@@ -74,7 +78,9 @@ def test_satisfied_clicks_are_those_of_the_truths_pairs(demo_world: World) -> No
     query_of = dict(zip(log.searches["search_id"], log.searches["query"], strict=True))
     satisfied = {
         (video_id, query_of[search_id])
-        for search_id, video_id, dwell_ms, returned in zip(*(log.clicks[name] for name in ("search_id", "video_id", "dwell_ms", "returned_within_ms")), strict=True)
+        for search_id, video_id, dwell_ms, returned in zip(
+            *(log.clicks[name] for name in ("search_id", "video_id", "dwell_ms", "returned_within_ms")), strict=True
+        )
         if dwell_ms >= SATISFIED_DWELL_MS and returned is None
     }
     assert satisfied == {(pair.video_id, pair.query) for pair in log.pairs}
@@ -87,12 +93,13 @@ def test_every_click_was_shown_before_and_only_existing_works_are_shown(demo_wor
     shown = set(zip(log.impressions["search_id"], log.impressions["video_id"], strict=True))
     assert all(created[video_id] <= searched[search_id] for search_id, video_id in shown)
     assert all((search_id, video_id) in shown for search_id, video_id in zip(log.clicks["search_id"], log.clicks["video_id"], strict=True))
-    assert all(searched[search_id] < clicked < END_US for search_id, clicked in zip(log.clicks["search_id"], log.clicks["clicked_at"], strict=True))
+    assert all(
+        searched[search_id] < clicked < END_US for search_id, clicked in zip(log.clicks["search_id"], log.clicks["clicked_at"], strict=True)
+    )
 
 
-def test_two_percent_of_positions_are_randomised(apps_world: World) -> None:
-    log = search_log(apps_world)
-    assert len(log.randomised) / len(log.impressions["search_id"]) == pytest.approx(0.02, abs=0.003)
+def test_two_percent_of_positions_are_randomised(apps_log: SearchLog) -> None:
+    assert len(apps_log.randomised) / len(apps_log.impressions["search_id"]) == pytest.approx(0.02, abs=0.003)
 
 
 def test_at_least_five_works_have_over_a_thousand_comments(world: World) -> None:

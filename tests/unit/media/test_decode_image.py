@@ -67,6 +67,7 @@ def test_of_an_animated_image_the_first_picture_is_taken() -> None:
         assert decoded.frames_FHWC[0, 16, 16, 0] > 200
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_a_broken_exif_block_does_not_cost_the_photo() -> None:
     exif = b"Exif\0\0II*\0" + b"\xff" * 40
     decoded = decode_media(encoded(Image.new("RGB", (64, 64), "red"), "JPEG", exif=exif), SPEC)

@@ -13,7 +13,9 @@ from reelspace.model.tokenizer import Tokenizer
 def test_a_loaded_model_gives_the_same_vectors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tokenizer = Tokenizer.train(["best camera", "相机"] * 3, 100, 8)
-    model = ReelModel(ModelSettings(width=32, num_heads=2, picture_layers=1, text_layers=1, fusion_layers=1, vocabulary_size=100, text_length=8)).eval()
+    model = ReelModel(
+        ModelSettings(width=32, num_heads=2, picture_layers=1, text_layers=1, fusion_layers=1, vocabulary_size=100, text_length=8)
+    ).eval()
     save_model(tmp_path, model, tokenizer)
     loaded, loaded_tokenizer, settings = load_model(tmp_path)
     ids_BL, mask_BL = (torch.from_numpy(part) for part in loaded_tokenizer.encode_BL(["camera 相机"]))

@@ -21,7 +21,9 @@ class Clip:
 
 
 def frames(num: int) -> NDArray[np.uint8]:
-    return np.stack([np.full((16, 16, 3), index + 1, dtype=np.uint8) for index in range(num)]) if num else np.empty((0, 16, 16, 3), np.uint8)
+    return (
+        np.stack([np.full((16, 16, 3), index + 1, dtype=np.uint8) for index in range(num)]) if num else np.empty((0, 16, 16, 3), np.uint8)
+    )
 
 
 @pytest.mark.parametrize(("present", "wanted", "rows"), [(4, 4, [0, 1, 2, 3]), (8, 2, [0, 7]), (1, 4, [0]), (0, 4, [])])
@@ -31,7 +33,11 @@ def test_frames_are_chosen_uniformly_in_time(present: int, wanted: int, rows: li
 
 def test_what_a_work_does_not_have_is_zero_and_masked() -> None:
     tokenizer = Tokenizer.train(["camera"] * 3, 100, 4)
-    works = [Clip(frames(6), np.full(9_000, 5, np.int16), "camera"), Clip(frames(1), np.full(100, 7, np.int16), ""), Clip(frames(0), None, "camera")]
+    works = [
+        Clip(frames(6), np.full(9_000, 5, np.int16), "camera"),
+        Clip(frames(1), np.full(100, 7, np.int16), ""),
+        Clip(frames(0), None, "camera"),
+    ]
     frames_BFHWC, frames_mask, audio_BS, audio_mask, text_BL, text_mask = video_inputs(works, SETTINGS, tokenizer)
     assert frames_mask.sum(dim=1).tolist() == [4, 1, 0]
     assert not frames_BFHWC[~frames_mask].any()

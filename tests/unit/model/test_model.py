@@ -114,10 +114,7 @@ def test_attention_equals_the_formula_over_the_present_tokens() -> None:
     mask_BT = torch.tensor([[True, True, False, True, False]])
     found = attention(x_BTD, x_BTD, mask_BT)
     query, (key, value) = attention.query(x_BTD)[0], attention.key_value(x_BTD[0, mask_BT[0]]).chunk(2, dim=-1)
-    heads = [
-        torch.softmax(query[:, part] @ key[:, part].T / 2.0, dim=1) @ value[:, part]
-        for part in (slice(0, 4), slice(4, 8))
-    ]
+    heads = [torch.softmax(query[:, part] @ key[:, part].T / 2.0, dim=1) @ value[:, part] for part in (slice(0, 4), slice(4, 8))]
     torch.testing.assert_close(found[0], attention.out(torch.cat(heads, dim=1)))
 
 

@@ -1,0 +1,37 @@
+"""`python -m reelspace.gateway --store DIR --triton-grpc HOST:PORT --triton-http HOST:PORT --port P`: one gateway process."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from reelspace.core.settings import read
+from reelspace.core.steps import run_main
+from reelspace.core.store import open_store
+from reelspace.gateway.app import create_app
+from reelspace.gateway.server import serve
+from reelspace.gateway.settings import GatewaySettings
+from reelspace.search.access.served import read_served
+from reelspace.serving.upstream import fetch_signatures
+
+
+def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
+    """Read the command line strictly."""
+    parser = argparse.ArgumentParser(prog="python -m reelspace.gateway", description="Serve what was promoted.", allow_abbrev=False)
+    parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix")
+    parser.add_argument("--triton-grpc", required=True, help="host:port of Triton's gRPC")
+    parser.add_argument("--triton-http", required=True, help="host:port of Triton's HTTP")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
+    return read(GatewaySettings, vars(parser.parse_args(arguments)))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read what was promoted, ask Triton for the encoders' tensors, and serve."""
+    settings = parse_arguments(arguments)
+    served = read_served(open_store(settings.store))
+    signatures = fetch_signatures(f"http://{settings.triton_http}", sorted(served.encoders))
+    serve(create_app(settings, served, signatures), settings)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

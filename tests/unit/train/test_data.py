@@ -1,0 +1,97 @@
+"""Training data: works joined with the crowd's texts and labels by id."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from reelspace.core.errors import UserError
+from reelspace.media.sample import Sample
+from reelspace.train.batches import load_data
+from reelspace.train.settings import TrainSettings
+from tests.unit.train.builders import MODEL
+
+NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Samples in memory, read like shards."""
+
+    samples: list[Sample]
+
+    @property
+    def video_ids(self) -> NDArray[np.int64]:
+        return np.array([sample.video_id for sample in self.samples])
+
+    def read_all(self, video_ids: list[int]) -> list[Sample]:
+        return [sample for sample in self.samples if sample.video_id in video_ids]
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    """Works 1 to 5, one a day; work 3 is a still image without sound."""
+    draw = np.random.default_rng(0)
+    samples = []
+    for video_id in range(1, 6):
+        num_frames = 1 if video_id == 3 else 4
+        frames = draw.integers(0, 256, (num_frames, 32, 32, 3), dtype=np.uint8)
+        audio = None if video_id == 3 else draw.integers(-9_000, 9_000, 9_000).astype(np.int16)
+        samples.append(
+            Sample(video_id, frames, audio, f"caption {video_id}", NOON + timedelta(days=video_id), "image" if video_id == 3 else "video")
+        )
+    return Shelf(samples)
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Label 7 on works 1, 2 and 5; label 8 on work 1 alone; label 9 on works 2 and 3."""
+    tables = {
+        "vocabulary": [{"label_id": number, "text": f"label {number}"} for number in (7, 8, 9)],
+        "video_labels": [
+            {"video_id": video_id, "label_id": label_id, "weight": 0.5}
+            for video_id, label_id in ((1, 7), (2, 7), (5, 7), (1, 8), (2, 9), (3, 9))
+        ],
+        "weights": [{"label_id": 7, "weight": 0.8}, {"label_id": 8, "weight": 2.0}, {"label_id": 9, "weight": 1.4}],
+        "texts": [{"video_id": 2, "caption": "caption 2", "comments": ["nice"], "queries": ["best thing", "thing"]}],
+    }
+    for name, rows in tables.items():
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def test_labels_are_weighed_by_certainty_and_rarity_and_lone_ones_left_out(shelf: Shelf, labels: Path) -> None:
+    data = load_data(shelf, labels, TrainSettings(), MODEL, crowd=True)
+    assert data.label_names == ((7, "label 7"), (9, "label 9"))
+    np.testing.assert_allclose(data.labels_NK, [[0.4, 0], [0.4, 0.7], [0, 0.7], [0, 0], [0.4, 0]])
+    assert data.texts_N[1].queries == ("best thing", "thing")
+    assert data.texts_N[0].queries == ()
+    assert set(data.corpus) == {*(f"caption {number}" for number in range(1, 6)), "best thing", "thing", "nice"}
+
+
+def test_works_after_the_cut_off_do_not_train(shelf: Shelf, labels: Path) -> None:
+    data = load_data(shelf, labels, TrainSettings(train_until=NOON + timedelta(days=4)), MODEL, crowd=True)
+    assert data.ids_N.tolist() == [1, 2, 3]
+    assert [text for text in data.corpus if "4" in text or "5" in text] == []
+
+
+def test_without_the_crowd_only_captions_are_left(shelf: Shelf, labels: Path) -> None:
+    data = load_data(shelf, labels, TrainSettings(), MODEL, crowd=False)
+    assert data.labels_NK.shape == (5, 0)
+    assert data.corpus == [f"caption {number}" for number in range(1, 6)]
+
+
+def test_a_still_image_has_one_frame_and_no_sound(shelf: Shelf) -> None:
+    data = load_data(shelf, None, TrainSettings(), MODEL, crowd=True)
+    assert data.num_frames_N.tolist() == [2, 2, 1, 2, 2]
+    assert data.has_audio_N.tolist() == [True, True, False, True, True]
+
+
+def test_one_work_is_too_few(shelf: Shelf) -> None:
+    with pytest.raises(UserError, match="at least 2 works"):
+        load_data(shelf, None, TrainSettings(train_until=NOON + timedelta(days=2)), MODEL, crowd=True)
