@@ -1,7 +1,12 @@
-"""What tests of several rooms share: media files made on the spot, and the folder of real ones."""
+"""What tests of several rooms share: media made on the spot, the folder of real ones, a real S3 server."""
 
 import os
-from collections.abc import Callable, Mapping
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,9 +16,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import urllib3
 from numpy.typing import NDArray
 
 EncodeClip = Callable[..., bytes]
+_START_LIMIT_S = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +36,46 @@ def real_data() -> Path:
 def encode_clip() -> EncodeClip:
     """Encode frames and sound into the bytes of a file."""
     return _encode_clip
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 server, as a child process on 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix in a fresh bucket, with the environment that opens it."""
+    bucket = f"bucket-{secrets.token_hex(4)}"
+    assert urllib3.request("PUT", f"{s3_endpoint}/{bucket}").status == 200
+    monkeypatch.setenv("REELSPACE_S3_ENDPOINT", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    return f"s3://{bucket}/some/prefix"
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline_s = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < deadline_s:
+        assert server.poll() is None, "the S3 server ended at once"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2.0).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(f"the S3 server did not answer within {_START_LIMIT_S:g} s")
 
 
 def _encode_clip(frames_FHWC: NDArray[np.uint8], sounds: tuple[NDArray[np.int16], ...] = (), **form: Any) -> bytes:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from reelspace.core.digest import code_digest
 from reelspace.core.errors import OutputOccupied, as_reelspace_error
+from reelspace.core.locks import locked_directory
 from reelspace.core.settings import identity
 from reelspace.demo.ceilings import ceilings
 from reelspace.demo.comments import comments
@@ -38,22 +39,33 @@ from reelspace.demo.truth import Crowd, write_truth
 def generate(settings: WorldSettings, out: Path) -> None:
     """Generate a world into `out`, which appears complete or not at all.
 
-    A world that the same settings and the same code left there before is kept as it is.
+    A world that the same settings and the same code left there before is kept as it is; one of the same settings and older code is
+    replaced.
 
     Raises:
-        OutputOccupied: `out` holds anything else.
+        OutputOccupied: `out` holds anything else, or another process generates into it.
+        DiskFull: no space is left.
     """
     facts = _facts(settings)
-    if _is_same_world(out, facts):
-        return
-    unfinished = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
+    _refuse_strangers(out, facts)
+    unfinished = out.with_name(f".{out.name}.unfinished")
     try:
-        _write(settings, unfinished, facts)
-        os.rename(unfinished, out)
+        with locked_directory(unfinished):
+            _fill(settings, out, unfinished, facts)
     except OSError as error:
         raise as_reelspace_error(error) from error
-    finally:
+
+
+def _fill(settings: WorldSettings, out: Path, unfinished: Path, facts: dict[str, Any]) -> None:
+    if _is_current(out, facts):
+        shutil.rmtree(unfinished)
+        return
+    try:
+        _write(settings, unfinished, facts)
+        _exchange(unfinished, out)
+    except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _facts(settings: WorldSettings) -> dict[str, Any]:
@@ -67,23 +79,37 @@ def _facts(settings: WorldSettings) -> dict[str, Any]:
     }
 
 
-def _is_same_world(out: Path, facts: dict[str, Any]) -> bool:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return False
+def _is_current(out: Path, facts: dict[str, Any]) -> bool:
     known = out / "world.json"
-    if known.is_file() and orjson.loads(known.read_bytes()) == facts:
-        return True
-    raise OutputOccupied(f"expected {out} to be absent, empty or a world of the same settings and code: remove it or choose another")
+    return known.is_file() and bool(orjson.loads(known.read_bytes()) == facts)
+
+
+def _refuse_strangers(out: Path, facts: dict[str, Any]) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    known = out / "world.json"
+    if not known.is_file() or orjson.loads(known.read_bytes()).get("settings") != facts["settings"]:
+        raise OutputOccupied(f"expected {out} to be absent, empty or a world of the same settings: remove it or choose another directory")
 
 
 def _write(settings: WorldSettings, root: Path, facts: dict[str, Any]) -> None:
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    for left_over in root.iterdir():
+        if left_over.is_dir():
+            shutil.rmtree(left_over)
     world = plan(settings)
     with filming(settings, root / "media") if "media" in settings.parts else nullcontext():
         _write_tables(world, root)
     (root / "world.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+def _exchange(unfinished: Path, out: Path) -> None:
+    """Put the finished world in the place of an older one or of nothing."""
+    if out.exists():
+        old = unfinished / "old"
+        os.rename(out, old)
+        shutil.rmtree(old)
+    os.rename(unfinished, out)
+    (out / ".lock").unlink()
 
 
 def _write_tables(world: World, root: Path) -> None:

@@ -203,12 +203,15 @@ def _report(
 
 
 def _print(report: Report, out: Path, console: Console) -> None:
-    table = Table(show_header=False, box=None)
+    table = Table(show_header=False, box=None, padding=(0, 3, 0, 1))
     for name, value in table_rows(report):
         table.add_row(name, value)
     console.print(table, highlight=False)
-    console.print(
-        f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}"
+    lines = (
+        f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}",
+        f"report {out / 'report.html'}, figures {out / 'report.json'}, {report.wall_seconds:.0f} s in all",
+        f"next:  .venv/bin/reelspace demo serve --out {out}      keeps the servers up until Ctrl-C",
+        '       .venv/bin/reelspace search "ramen" --url <the address it prints>',
     )
-    console.print(f"report: {out / 'report.html'}   figures: {out / 'report.json'}   {report.wall_seconds:.0f} s", highlight=False)
-    console.print(f'next: reelspace demo serve --out {out}, then: reelspace search "ramen" --url <the address it prints>', highlight=False)
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -146,7 +146,8 @@ def table_rows(report: Report) -> list[tuple[str, str]]:
     ]
     if report.search_generated is not None:
         generated = report.search_generated
-        rows.append(("", f"{generated.recall_at_10:.3f} on {generated.rows:,} rows, {generated.queries_per_second:.0f} queries/s"))
+        answer = f"{generated.recall_at_10:.3f} on {generated.rows:,} rows, {generated.queries_per_second:.0f} queries/s"
+        rows.append(("  on generated rows, IVF", answer))
     return rows
 
 

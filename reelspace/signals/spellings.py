@@ -59,14 +59,19 @@ def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     order = sorted(range(len(usage.tags)), key=lambda tag: (_is_only_carried(usage, tag), -int(usage.num_works_T[tag]), usage.tags[tag]))
     directions_TK = unit(usage.profiles_TK)
     spelled_like = _one_letter_apart(usage.tags)
-    heads: list[int] = []
+    heads: set[int] = set()
+    synonym_heads: list[int] = []
     merges: dict[int, Merge] = {}
     for tag in order:  # slips and rare ones last: each tag either joins a head or becomes one
-        merge = _best(tag, heads, spelled_like[tag], directions_TK, usage, settings)
-        if merge is None:
-            heads.append(tag)
-        else:
+        merge = _as_slip(tag, heads & spelled_like[tag], directions_TK, usage, settings)
+        if merge is None and usage.num_works_T[tag] >= settings.min_synonym_works:
+            merge = _as_synonym(tag, synonym_heads, directions_TK, usage, settings)
+        if merge is not None:
             merges[tag] = merge
+            continue
+        heads.add(tag)
+        if usage.num_works_T[tag] >= settings.min_synonym_works:
+            synonym_heads.append(tag)
     return [merges[tag] for tag in sorted(merges)]
 
 
@@ -80,28 +85,41 @@ def _is_only_carried(usage: TagUsage, tag: int) -> bool:
     return len(usage.said_by[tag] - usage.carried_by[tag]) < _MIN_SAYING_WORKS
 
 
-def _best(
+def _as_slip(tag: int, heads: set[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings) -> Merge | None:
+    if not _is_only_carried(usage, tag) or usage.is_ordinary_T[tag]:
+        return None
+    meant = sorted(head for head in heads if _may_be_meant(usage, head))
+    return _nearest(tag, meant, "spelling", settings.min_spelling_similarity, 0.0, directions_TK, usage)
+
+
+def _as_synonym(
+    tag: int, heads: list[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings
+) -> Merge | None:
+    return _nearest(tag, heads, "synonym", settings.min_synonym_similarity, settings.min_synonym_overlap, directions_TK, usage)
+
+
+def _nearest(
     tag: int,
-    heads: Sequence[int],
-    spelled_like: frozenset[int],
+    heads: list[int],
+    kind: Kind,
+    min_similarity: float,
+    min_overlap: float,
     directions_TK: NDArray[np.float64],
     usage: TagUsage,
-    settings: SpellingSettings,
 ) -> Merge | None:
-    found: list[tuple[tuple[bool, float, int], Merge]] = []
-    may_be_slip = _is_only_carried(usage, tag) and not usage.is_ordinary_T[tag]
-    similarity_H = (directions_TK[list(heads)] @ directions_TK[tag]).round(6)
-    for other, similarity in zip(heads, similarity_H.tolist(), strict=True):
-        spelled = may_be_slip and other in spelled_like and _may_be_meant(usage, other) and similarity >= settings.min_spelling_similarity
+    """The merge with the head of the most similar contexts that has enough of both; of equal ones the first."""
+    if not heads:
+        return None
+    similarity_H = (directions_TK[heads] @ directions_TK[tag]).round(6)
+    for place in np.argsort(-similarity_H, kind="stable").tolist():
+        similarity = float(similarity_H[place])
+        if similarity < min_similarity:
+            return None
         carried = usage.carried_by[tag]
-        overlap = round(len(carried & usage.said_by[other]) / max(len(carried), 1), 6)
-        many = min(usage.num_works_T[tag], usage.num_works_T[other]) >= settings.min_synonym_works
-        enough = many and similarity >= settings.min_synonym_similarity and overlap >= settings.min_synonym_overlap
-        if spelled or enough:
-            kind: Kind = "spelling" if spelled else "synonym"
-            merge = Merge(usage.tags[tag], usage.tags[other], kind, similarity, overlap)
-            found.append(((not spelled, -similarity, other), merge))
-    return min(found, key=lambda item: item[0])[1] if found else None
+        overlap = round(len(carried & usage.said_by[heads[place]]) / max(len(carried), 1), 6)
+        if overlap >= min_overlap:
+            return Merge(usage.tags[tag], usage.tags[heads[place]], kind, similarity, overlap)
+    return None
 
 
 def _may_be_meant(usage: TagUsage, tag: int) -> bool:

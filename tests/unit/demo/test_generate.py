@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelspace.core.errors import OutputOccupied
+from reelspace.core.locks import locked_directory
 from reelspace.core.schemas import TABLES
 from reelspace.demo.generate import generate
 from reelspace.demo.presets import world_preset
@@ -63,6 +64,22 @@ def test_a_second_call_keeps_the_world_and_other_settings_are_refused(tmp_path: 
         generate(world_preset("tables", seed=2, num_works=60), tmp_path / "world")
 
 
+def test_a_world_of_older_code_is_replaced(tmp_path: Path) -> None:
+    settings = world_preset("tables", seed=1, num_works=60)
+    generate(settings, tmp_path / "world")
+    wanted = _bytes(tmp_path / "world")
+    facts = orjson.loads((tmp_path / "world" / "world.json").read_bytes())
+    (tmp_path / "world" / "world.json").write_bytes(orjson.dumps({**facts, "code": "older"}))
+    (tmp_path / "world" / "queries.parquet").write_bytes(b"older")
+    generate(settings, tmp_path / "world")
+    assert _bytes(tmp_path) == {f"world/{name}": data for name, data in wanted.items()}
+
+
+def test_two_generators_in_one_directory_are_told_apart(tmp_path: Path) -> None:
+    with locked_directory(tmp_path / ".world.unfinished"), pytest.raises(OutputOccupied, match="another reelspace process"):
+        generate(world_preset("tables", num_works=60), tmp_path / "world")
+
+
 def test_an_occupied_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "world").mkdir()
     (tmp_path / "world" / "thesis.txt").write_text("mine")
@@ -84,7 +101,7 @@ generate(world_preset("demo", num_works=240), Path(sys.argv[1]))
 def test_an_interrupted_generation_leaves_no_world_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", _GENERATE, str(tmp_path / "world")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".world.unfinished-*/media/*")):
+    while not list(tmp_path.glob(".world.unfinished/media/*")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
