@@ -26,6 +26,7 @@ _SMALL_NUMBER: Final = re.compile(r"\d{1,2}")
 _RIGHT_TO_LEFT: Final = re.compile("\u202e([^\u202c\u202e]*)\u202c")
 _TRAILING_MARKS: Final = ".-'·&_"
 _SPACES: Final = re.compile(r"\s+")
+_SPACE_BEFORE_MARK: Final = re.compile(r"\s+(?=[，。！？；：、…,.!?;:])")
 _KEPT_FORMAT_MARKS: Final = "\u200d"  # joins the parts of one emoji
 
 
@@ -71,8 +72,8 @@ def parse_caption(text: str) -> Caption:
         kept.append(address[0])
         start = address.end()
     _read_part(text[start:], kept, tags)
-    words = _SPACES.sub(" ", _LONE_HASHES.sub(" ", "".join(kept))).strip()
-    return Caption(words, tuple(dict.fromkeys(tags)))
+    words = _SPACES.sub(" ", _LONE_HASHES.sub(" ", "".join(kept)))
+    return Caption(_SPACE_BEFORE_MARK.sub("", words).strip(), tuple(dict.fromkeys(tags)))
 
 
 def _read_part(text: str, kept: list[str], tags: list[str]) -> None:
@@ -103,7 +104,7 @@ def _read_run(run: str, tags: list[str], sentence_goes_on: bool) -> str:
         words.extend(words_between)
         for name in found:
             _read_name(name, tags, words)
-    return f" {' '.join(words)}" if words and sentence_goes_on else f" {' '.join(words)} "
+    return f" {' '.join(words)} "
 
 
 def _read_name(name: str, tags: list[str], words: list[str]) -> None:

@@ -64,6 +64,7 @@ class TritonProcess:
         self._keeper = keeper
         self._ports = ports
         self._log_path = log_path
+        self._drops_log = False
         self._client = httpx.Client(base_url=self.http_url, timeout=PROBE_TIMEOUT_S, trust_env=False)
 
     @classmethod
@@ -83,7 +84,7 @@ class TritonProcess:
             repositories: directories or s3://bucket/prefix, with REELSPACE_S3_ENDPOINT and keys in the environment.
             models: names to load; others of the repositories stay unloaded.
             environment: variables set for the server and its models, beside this process's own.
-            log_path: where the server's output goes; a file of its own in the temporary directory if None.
+            log_path: where the server's output goes; a temporary file if None, kept only when the start fails.
             backends: directory of our own backends, <name>/model.py each.
 
         Raises:
@@ -100,6 +101,7 @@ class TritonProcess:
             server = cls._spawn(places, models, variables, log, backends)
             try:
                 server._wait_until_ready(models, time.monotonic() + timeout_s)
+                server._drops_log = log_path is None
                 return server
             except PortTaken:
                 server.stop()
@@ -185,6 +187,8 @@ class TritonProcess:
         self._client.close()
         self._keeper.terminate()
         self._keeper.wait()
+        if self._drops_log:
+            self._log_path.unlink(missing_ok=True)
 
     def load(self, model: str) -> None:
         """Load a model, or its newest version; the old version serves until the new one is ready, or stays if it fails."""

@@ -19,7 +19,7 @@ from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import TagUses, parse_hashtags
 from reelspace.signals.keywords import query_keywords
 from reelspace.signals.lexicons import Lexicons, shipped_lexicons
-from reelspace.signals.normal_forms import NormalForms, mask_people
+from reelspace.signals.normal_forms import NormalForms, public_text
 from reelspace.signals.phrases import Phrases, content_runs
 from reelspace.signals.segmentation import Segmenter
 from reelspace.signals.settings import SignalsSettings
@@ -71,9 +71,9 @@ def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
     by_work = texts_by_work(good, chosen, comments.texts)
     return Crowd(
         works=works,
-        captions=tuple(mask_people(text) for text in captions),
+        captions=tuple(public_text(text) for text in captions),
         queries=_queries(pairs, works, settings.searches.max_queries),
-        comments=tuple(tuple(mask_people(text) for text in by_work.get(row, ())) for row in range(len(works.ids_V))),
+        comments=tuple(tuple(public_text(text) for text in by_work.get(row, ())) for row in range(len(works.ids_V))),
         clean=cleaned,
         merges=tuple(merges),
         labels=labels,

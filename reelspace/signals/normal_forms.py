@@ -48,9 +48,9 @@ class NormalForms:
         return {raw: self.tag(raw) for raw in dict.fromkeys(raws)}
 
 
-def mask_people(text: str) -> str:
-    """Hide handles and runs of seven and more digits (accounts, phones)."""
-    return _LONG_NUMBER.sub(_MASK, _HANDLE.sub("@" + _MASK, text))
+def public_text(text: str) -> str:
+    """A text as it may be written out: visible characters, handles and runs of seven and more digits (accounts, phones) hidden."""
+    return _LONG_NUMBER.sub(_MASK, _HANDLE.sub("@" + _MASK, visible_text(text)))
 
 
 def has_han(text: str) -> bool:

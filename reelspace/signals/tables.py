@@ -103,12 +103,12 @@ def satisfied_pairs(
     """
     searches = _before(pl.scan_parquet(directory / "searches.parquet"), "searched_at", as_of)
     clicks = pl.scan_parquet(directory / "clicks.parquet")
-    all_clicks = _count(clicks)
     clicks = clicks.with_columns(left_at=pl.col("clicked_at") + pl.duration(milliseconds=pl.col("dwell_ms").cast(pl.Int64)))
     clicks = _before(clicks, "left_at", as_of)
+    num_clicks = _count(clicks)
     known = pl.LazyFrame({"video_id": works.ids_V})
     clicks = clicks.join(known, on="video_id", how="semi").join(searches.select("search_id", "user_id", "query"), on="search_id")
-    num_in_time = _count(clicks)
+    num_known = _count(clicks)
     clicks = clicks.filter(pl.col("dwell_ms") >= settings.satisfied_dwell_ms)
     num_stayed = _count(clicks)
     clicks = clicks.filter(pl.col("returned_within_ms").is_null() | (pl.col("returned_within_ms") > settings.quick_return_ms))
@@ -118,8 +118,8 @@ def satisfied_pairs(
     pairs = pairs.filter(pl.col("num_users") >= settings.min_users)
     pairs = pairs.sort("video_id", "num_users", "query", descending=[False, True, False])
     funnel = [
-        Stage("clicks", all_clicks),
-        Stage("on known works, in time", num_in_time),
+        Stage("clicks", num_clicks),
+        Stage("on known works, from known searches", num_known),
         Stage(f"stayed at least {settings.satisfied_dwell_ms} ms", num_stayed),
         Stage(f"did not return within {settings.quick_return_ms} ms", num_satisfied),
         Stage("pairs of query and work", num_pairs),
@@ -157,11 +157,11 @@ def _people_per_pair(clicks: pl.LazyFrame, normal_query: Callable[[str], str]) -
 
 def read_comments(directory: Path, works: Works, as_of: datetime | None) -> tuple[Comments, list[Stage]]:
     """Give the comments of others, copies under one work made one."""
-    comments = pl.scan_parquet(directory / "comments.parquet")
+    comments = _before(pl.scan_parquet(directory / "comments.parquet"), "commented_at", as_of)
     num_all = _count(comments)
     creators = pl.LazyFrame({"video_id": works.ids_V, "creator_id": works.creators_V})
-    comments = _before(comments, "commented_at", as_of).join(creators, on="video_id")
-    num_in_time = _count(comments)
+    comments = comments.join(creators, on="video_id")
+    num_known = _count(comments)
     comments = comments.filter(pl.col("user_id") != pl.col("creator_id"))
     num_by_others = _count(comments)
     distinct = (
@@ -173,7 +173,7 @@ def read_comments(directory: Path, works: Works, as_of: datetime | None) -> tupl
     )
     funnel = [
         Stage("comments", num_all),
-        Stage("under known works, in time", num_in_time),
+        Stage("under known works", num_known),
         Stage("not by the author", num_by_others),
         Stage("not a copy", distinct.height),
     ]

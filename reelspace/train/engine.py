@@ -60,7 +60,9 @@ def parameter_groups(objective: nn.Module, settings: OptimizerSettings) -> list[
 
 def adamw(objective: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """Make the optimizer of either engine."""
-    return torch.optim.AdamW(parameter_groups(objective, settings), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
+    return torch.optim.AdamW(
+        parameter_groups(objective, settings), lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True
+    )
 
 
 def set_learning_rate(groups: Iterable[dict[str, object]], learning_rate: float) -> None:

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file, write_artifact, write_manifest_file
 from reelspace.core.processes import child, stop
 from reelspace.core.store import Store, open_store
+from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.measure import Gallery
+from reelspace.search.scheduling.promote import Promotion
+from reelspace.search.scheduling.promote import promote as promote_index
+from reelspace.search.storage.layout import Collection, SpacePointer
 from reelspace.serving.triton import TritonProcess
 from reelspace.steps import build_index, promote
 
@@ -135,6 +139,16 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Promoted:
     copy = open_artifact(store, read_manifest_file(root / "promotion").id).read("spaces/current.json")
     assert copy == store.get("spaces/current.json")
     return Promoted(store, gallery)
+
+
+def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> SpacePointer:
+    """Index and promote generated rows without encoders."""
+    gallery = make_gallery(num_rows, dimension)
+    collection = Collection(name="videos", space_id=SPACE_ID, dimension=dimension, num_shards=2, payload={"number": "int64"})
+    table = Table(gallery.ids_N, gallery.vectors_ND, pa.table({"number": np.arange(num_rows)}))
+    write_index(table, collection, IndexSettings(), root / "index-files")
+    index = write_artifact(store, "index", root / "index-files", parents=(), code="", settings={})
+    return promote_index(store, Promotion(index, None, "videos"), root / "fetched")
 
 
 @contextmanager

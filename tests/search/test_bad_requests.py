@@ -118,7 +118,9 @@ def test_unknown_collection_is_404(running: Running, collection: str) -> None:
     assert response.status_code == 404
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "videos/points"), ("DELETE", "videos"), ("POST", "videos/points/scroll"), ("PUT", "new")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "videos/points"), ("DELETE", "videos"), ("POST", "videos/points/scroll"), ("PUT", "new")]
+)
 def test_operation_that_is_not_served_answers_501(running: Running, method: str, path: str) -> None:
     response = httpx.request(method, f"{running.url}/collections/{path}", json={})
     assert response.status_code == 501

@@ -4,40 +4,36 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
-import orjson
 import pytest
 from numpy.typing import NDArray
 
-from reelspace.core.artifacts import write_artifact
 from reelspace.core.errors import ServerUnavailable
 from reelspace.core.store import LocalStore
-from reelspace.search.compute.build import IndexSettings, write_index
-from reelspace.search.scheduling.promote import Promotion, promote
-from reelspace.search.storage.layout import Collection, shard_of_ids
+from reelspace.search.storage.layout import shard_of_ids
 from reelspace.serving.triton import TritonProcess
-from reelspace.steps.build_index import read_table
 
-from .conftest import SPACE_ID, Promoted, Running, make_gallery, started_gateway, write_vectors
+from .conftest import NUM_ROWS, Promoted, Running, promote_rows, started_gateway
+
+SMALL = {"num_rows": 200, "dimension": 8}
 
 
-def stub_of(triton: TritonProcess, model: str) -> int:
-    """Give the process id of a model's Python process."""
-    for line in subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if "triton_python_backend_stub" in command and model in command and f"reelspace-triton-{triton.pid}" in command:
-            return int(pid)
+def process_of(triton: TritonProcess, model: str) -> int:
+    """Give the process that holds a model of this server."""
+    for path in Path("/proc").glob("[0-9]*"):
+        arguments = (path / "cmdline").read_bytes().split(b"\0") if (path / "cmdline").exists() else []
+        if f"{model}_0_0".encode() in arguments and parent_of(parent_of(int(path.name))) == triton.pid:
+            return int(path.name)
     raise AssertionError(f"no process of {model}")
 
 
-def model_processes() -> str:
-    return subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @contextmanager
@@ -49,6 +45,87 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_x(running: Running) -> None:
-    print(model_processes())
-    assert 0
+def ask(running: Running, query_D: NDArray[np.float32], **keys: object) -> httpx.Response:
+    body = {"query": query_D.tolist(), "limit": 10, **keys}
+    return httpx.post(f"{running.url}/collections/videos/points/query?timeout=0.3", json=body, timeout=30)
+
+
+def test_gateway_names_the_shard_that_timed_out(running: Running, queries_QD: NDArray[np.float32]) -> None:
+    with frozen(process_of(running.triton, "shard-videos@01234567-1")):
+        response = ask(running, queries_QD[0])
+        assert response.status_code == 504
+        assert response.json()["status"]["error"] == "shards [1] did not answer within 0.3 s"
+        assert httpx.get(f"{running.url}/readyz", timeout=30).status_code == 503
+        assert httpx.get(f"{running.url}/healthz", timeout=30).status_code == 200
+    assert ask(running, queries_QD[0]).status_code == 200
+
+
+def test_partial_answer_is_given_only_when_allowed_and_says_what_it_covers(running: Running, queries_QD: NDArray[np.float32]) -> None:
+    shard_N = shard_of_ids(running.gallery.ids_N, 2)
+    with frozen(process_of(running.triton, "shard-videos@01234567-0")):
+        result = ask(running, queries_QD[0], allow_partial=True).json()["result"]
+    assert result["coverage"] == {"rows": int((shard_N == 1).sum()), "of": NUM_ROWS, "missing_shards": [0]}
+    assert len(result["points"]) == 10
+    assert set(shard_of_ids(np.array([point["id"] for point in result["points"]]), 2).tolist()) == {1}
+
+
+def test_dead_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    pointer = promote_rows(store, tmp_path, **SMALL)
+    models = [f"shard-{pointer.collection}-{shard}" for shard in range(2)]
+    environment = {"REELSPACE_STORE": store.url}
+    with (
+        TritonProcess.start([f"{store.url}/repository"], models, environment, log_path=tmp_path / "triton.log") as triton,
+        started_gateway(store.url, triton, tmp_path / "gateway.log") as (url, _),
+    ):
+        query = {"query": [1.0] * 8}
+        assert httpx.post(f"{url}/collections/videos/points/query", json=query).status_code == 200
+        os.kill(process_of(triton, models[1]), signal.SIGKILL)
+        response = httpx.post(f"{url}/collections/videos/points/query", json=query, timeout=30)
+        assert response.status_code == 503
+        assert "shards [1] failed" in response.json()["status"]["error"]
+
+
+def test_triton_refuses_a_damaged_shard_naming_the_file(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    pointer = promote_rows(store, tmp_path, **SMALL)
+    path = store.root / f"collections/{pointer.collection}/shards/1/generations/1/index.faiss"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ServerUnavailable, match=r"shards/1/generations/1/index\.faiss .*is corrupt"):
+        TritonProcess.start(
+            [f"{store.url}/repository"],
+            [f"shard-{pointer.collection}-1"],
+            {"REELSPACE_STORE": store.url},
+            log_path=tmp_path / "triton.log",
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_gateway_ends_cleanly_on_a_signal(running: Running, promoted: Promoted, tmp_path: Path, number: signal.Signals) -> None:
+    with started_gateway(promoted.store.url, running.triton, tmp_path / "log") as (url, process):
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    assert (tmp_path / "log").read_text() == ""
+
+
+def gateway(store: str, running: Running, port: int) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "reelspace.gateway", "--store", store, "--port", str(port)]
+    command += ["--triton-grpc", running.triton.grpc_address, "--triton-http", f"127.0.0.1:{running.triton.http_port}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_gateway_refuses_a_taken_port_in_one_line(running: Running, promoted: Promoted) -> None:
+    ended = gateway(promoted.store.url, running, int(running.url.rpartition(":")[2]))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: cannot listen on 127.0.0.1:")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_gateway_refuses_a_store_where_nothing_was_promoted(running: Running, tmp_path: Path) -> None:
+    ended = gateway(str(tmp_path), running, 0)
+    assert ended.returncode == 2
+    assert "spaces/current.json" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -57,7 +57,7 @@ def test_excluded_ids_are_never_hits_and_their_places_are_filled(running: Runnin
     with SearchClient(running.url) as client:
         for query_D in queries_QD[:16]:
             best = [hit.id for hit in client.query(query_D, limit=30)]
-            excluded = best[:25] + [5]
+            excluded = [*best[:25], 5]
             exact_K = exact_ids_QK(query_D[None], without(running.gallery, excluded), 10)[0]
             assert [hit.id for hit in client.query(query_D, exclude_ids=excluded)] == exact_K.tolist()
 
@@ -84,7 +84,8 @@ def test_payload_belongs_to_its_hit(running: Running, queries_QD: Floats) -> Non
         for hit in client.query(queries_QD[0], limit=50):
             assert hit.payload["video_id"] == hit.id
             assert hit.payload["kind"] == ("video" if hit.id % 2 else "image")
-            assert hit.payload["created_at"].startswith("2025-01-") and hit.payload["created_at"].endswith("Z")
+            assert hit.payload["created_at"].startswith("2025-01-")
+            assert hit.payload["created_at"].endswith("Z")
         assert all(hit.payload == {} for hit in client.query(queries_QD[0], with_payload=False))
 
 
@@ -92,7 +93,8 @@ def test_more_hits_than_rows_gives_every_row_once(running: Running, queries_QD: 
     found = post(running, "query", {"query": queries_QD[0].tolist(), "limit": 2048}).json()["result"]["points"]
     assert [point["id"] for point in found] == exact_ids_QK(queries_QD[:1], running.gallery, 2048)[0].tolist()
     scores = [point["score"] for point in found]
-    assert scores == sorted(scores, reverse=True) and np.isfinite(scores).all()
+    assert scores == sorted(scores, reverse=True)
+    assert np.isfinite(scores).all()
 
 
 def test_batch_answers_equal_single_ones(running: Running, queries_QD: Floats) -> None:
@@ -120,7 +122,8 @@ def test_official_client_works_unchanged(running: Running, queries_QD: Floats) -
         assert client.get_collection("videos").points_count == NUM_ROWS
         found = client.query_points("videos", query=query, limit=10)
         assert [point.id for point in found.points] == exact_K
-        assert found.points[0].payload is not None and found.points[0].payload["video_id"] == exact_K[0]
+        assert found.points[0].payload is not None
+        assert found.points[0].payload["video_id"] == exact_K[0]
         has_id = qdrant.Filter(must_not=[qdrant.HasIdCondition(has_id=exact_K[:3])])
         assert [point.id for point in client.query_points(COLLECTION, query=query, limit=7, query_filter=has_id).points] == exact_K[3:]
         assert client.query_points("videos", query=exact_K[0], limit=1).points[0].id != exact_K[0]
@@ -142,7 +145,9 @@ def test_queries_of_many_clients_travel_together(running: Running, queries_QD: F
     assert figures.recall_at_10 == 1.0
     assert figures.rows == NUM_ROWS
     metrics = httpx.get(f"{running.url}/metrics").text
-    counts = {line.split(" ")[0]: float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith("reelspace_search_batch_")}
+    counts = {
+        line.split(" ")[0]: float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith("reelspace_search_batch_")
+    }
     assert counts["reelspace_search_batch_sum"] > counts["reelspace_search_batch_count"]
     assert 'route="/collections/{collection}/points/query"' in metrics
 

@@ -61,8 +61,29 @@ def listeners(pids: list[int]) -> set[tuple[str, int]]:
     return found
 
 
-def leftovers() -> set[str]:
-    return {path.name for place in (Path("/dev/shm"), Path(tempfile.gettempdir())) for path in place.glob("reelspace-triton-*")}
+class Traces:
+    """What servers leave in a temporary directory of their own, and in /dev/shm under its names."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.names: set[str] = set()
+
+    def watch(self) -> None:
+        self.names |= {path.name for path in self.place.glob("reelspace-triton-*")}
+        assert self.names
+
+    def left(self) -> list[str]:
+        regions = [path for path in Path("/dev/shm").iterdir() if path.name.startswith(tuple(self.names))] if self.names else []
+        return [str(path) for path in (*self.place.glob("reelspace-triton-*"), *regions)]
+
+
+@pytest.fixture
+def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traces:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return Traces(place)
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +118,20 @@ def test_two_repositories_serve_side_by_side(tmp_path: Path) -> None:
         running.probe("two")
 
 
-def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
-    before = leftovers()
-    server = start(write_doubling(tmp_path / "repository"), tmp_path)
+def test_nothing_is_left_after_stop(tmp_path: Path, traces: Traces) -> None:
+    server = TritonProcess.start([write_doubling(tmp_path / "repository")], ["doubling"], backends=BACKENDS)
     pids = descendants(server.pid)
     assert "tritonserver" in [name_of(pid) for pid in pids]
     assert len(pids) == 3
-    assert leftovers() > before
+    traces.watch()
+    assert len(traces.left()) == 3
     server.stop()
     assert [pid for pid in pids if is_alive(pid)] == []
-    assert leftovers() == before
+    assert traces.left() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_server_ends_with_its_owner_however_that_ends(tmp_path: Path, number: signal.Signals) -> None:
-    before = leftovers()
+def test_server_ends_with_its_owner_however_that_ends(tmp_path: Path, traces: Traces, number: signal.Signals) -> None:
     repository = write_doubling(tmp_path / "repository")
     command = [sys.executable, "-c", OWNER, str(repository), str(BACKENDS), str(tmp_path / "triton.log")]
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -120,10 +140,11 @@ def test_server_ends_with_its_owner_however_that_ends(tmp_path: Path, number: si
         keeper, port = map(int, lines.readline().split())
     pids = descendants(keeper)
     assert len(pids) == 3
+    traces.watch()
     os.killpg(owner.pid, number)
     owner.wait(20)
     assert until(lambda: not any(is_alive(pid) for pid in pids), 15)
-    assert until(lambda: leftovers() == before, 5)
+    assert until(lambda: traces.left() == [], 5)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/v2")
 
@@ -147,15 +168,14 @@ def test_a_probe_notices_a_dead_model_that_triton_calls_ready(tmp_path: Path) ->
         server.probe("doubling")
 
 
-def test_a_model_that_does_not_load_is_one_line_that_quotes_triton(tmp_path: Path) -> None:
-    before = leftovers()
+def test_a_model_that_does_not_load_is_one_line_that_quotes_triton(tmp_path: Path, traces: Traces) -> None:
     repository = write_doubling(tmp_path / "repository", backend="absent")
     with pytest.raises(ServerUnavailable) as caught:
         start(repository, tmp_path)
     assert "Triton ended while starting: " in str(caught.value)
     assert "absent" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert leftovers() == before
+    assert traces.left() == []
 
 
 def test_a_repository_that_is_not_there_is_named_before_anything_starts(tmp_path: Path) -> None:

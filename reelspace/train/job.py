@@ -1,0 +1,52 @@
+"""What one training works on: what the launcher hands to every process."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from reelspace.core.errors import UserError
+from reelspace.core.settings import Settings
+from reelspace.train.settings import DistillSettings, RunSettings, TrainSettings
+
+
+class TrainJob(Settings):
+    """One training: its settings and where its inputs lie."""
+
+    kind: Literal["pretrain", "distill"] = Field(description="What is trained.")
+    store: str = Field(description="Directory or s3://bucket/prefix of the shards.")
+    shards: str = Field(pattern=r"^[0-9a-f]{64}$", description="Id of the artifact of shards.")
+    labels: Path = Field(description="Directory of the fetched `labels` artifact.")
+    teacher: Path | None = Field(None, description="Directory of the fetched `teacher` artifact; only for distillation.")
+    out: Path = Field(description="Directory the trained model is written to.")
+    pretrain: TrainSettings | None = Field(None, description="Settings of pretraining.")
+    distill: DistillSettings | None = Field(None, description="Settings of distillation.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "TrainJob":
+        if (self.pretrain is None) == (self.kind == "pretrain") or (self.distill is None) == (self.kind == "distill"):
+            raise ValueError(f"kind is {self.kind}, expected exactly the settings of that name")
+        if self.kind == "distill" and self.teacher is None:
+            raise ValueError("kind is distill, expected a teacher")
+        return self
+
+    @property
+    def run_settings(self) -> RunSettings:
+        """What both kinds have in common."""
+        settings = self.pretrain or self.distill
+        if settings is None:
+            raise AssertionError("a job has settings, its validator saw to it")
+        return settings
+
+
+def check_job(job: TrainJob) -> None:
+    """Refuse settings that contradict each other, before a process is started.
+
+    Raises:
+        UserError: names the settings.
+    """
+    settings = job.run_settings
+    if settings.batch_size % settings.num_processes:
+        raise UserError(f"batch_size is {settings.batch_size}, expected a multiple of num_processes = {settings.num_processes}")
+    if settings.engine == "torch" and settings.num_processes > 1:
+        raise UserError(f"engine is torch, which is one process; num_processes is {settings.num_processes}: choose deepspeed")

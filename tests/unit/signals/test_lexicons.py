@@ -1,0 +1,71 @@
+"""Lexicons shipped with the package."""
+
+import re
+
+import pytest
+
+from reelspace.core.errors import SettingError
+from reelspace.signals.lexicons import lexicons_digest, read_lexicon, shipped_lexicons
+from reelspace.signals.normal_forms import NormalForms
+
+LEXICONS = shipped_lexicons()
+
+
+def _begs(tag: str) -> bool:
+    normal = NormalForms().tag(tag)
+    return normal in LEXICONS.begging or LEXICONS.begging_pattern.search(normal) is not None
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "感谢快手我要上热门",
+        "作品推广",
+        "支持快手傳播正能量",
+        "喜欢的双击加关注",
+        "求官方别屏蔽",
+        "FYP",
+        "fypシ",
+        "foryoupage",
+        "GoViral",
+        "follow4follow",
+    ],
+)
+def test_begging_is_recognised(tag: str) -> None:
+    assert _begs(tag)
+
+
+@pytest.mark.parametrize(
+    "tag", ["篮球", "快手美食", "热带鱼", "感恩节", "推理小说", "like a rolling stone", "following", "viola", "rapids", "关注健康"]
+)
+def test_content_is_not_taken_for_begging(tag: str) -> None:
+    assert not _begs(tag)
+
+
+@pytest.mark.parametrize("text", ["加我领红包", "刷单日结三百", "check my profile for free coins", "sub for sub", "www.example.com"])
+def test_spam_comments_are_recognised(text: str) -> None:
+    assert LEXICONS.comment_spam.search(text)
+
+
+@pytest.mark.parametrize("text", ["这个相机哪里买的", "i like this profile shot of the cat", "where did you get the lens"])
+def test_questions_are_no_spam(text: str) -> None:
+    assert not LEXICONS.comment_spam.search(text)
+
+
+def test_every_lexicon_has_a_version_and_the_digest_names_them_all() -> None:
+    assert set(LEXICONS.versions) == {"begging", "begging_patterns", "query_templates", "comment_spam"}
+    assert all(version >= 1 for version in LEXICONS.versions.values())
+    assert re.fullmatch(r"[0-9a-f]{64}", lexicons_digest())
+
+
+def test_entries_are_in_normal_form() -> None:
+    forms = NormalForms()
+    assert [word for word in LEXICONS.begging if forms.tag(word) != word] == []
+    assert [word for word in LEXICONS.query_templates if forms.query(word) != word] == []
+
+
+def test_a_lexicon_without_version_or_with_a_repeated_entry_is_refused() -> None:
+    with pytest.raises(SettingError, match="version"):
+        read_lexicon("mine", "one\ntwo\n")
+    with pytest.raises(SettingError, match="'one' is given twice"):
+        read_lexicon("mine", "# version: 2\none\none\n")
