@@ -180,7 +180,7 @@ RULES: Final = (
     Rule("unsaid", unsaid, flags_from=0.8, weight=1.5, neutral=0.5),
     Rule("foreign_to_other_tags", foreign_to_other_tags, flags_from=0.75, weight=1.5, neutral=0.5),
     Rule("creator_repetition", creator_repetition, flags_from=0.45, weight=2.0, neutral=0.1),
-    Rule("news_burst", news_burst, flags_from=0.4, weight=3.0, neutral=0.1),
+    Rule("news_burst", news_burst, flags_from=0.5, weight=3.0, neutral=0.2),
     Rule("unbacked_rarity", unbacked_rarity, flags_from=1.0, weight=1.5, neutral=0.5),
 )
 

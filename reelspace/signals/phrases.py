@@ -8,22 +8,23 @@ from reelspace.signals.normal_forms import has_han
 
 _MIN_COUNT = 3
 _MIN_BOND = 0.5  # share of each word's occurrences that are in the phrase
-_ROUNDS = 2  # so that phrases have at most four words
 
 
 class Phrases:
     """Joins the words of a text where they form a known phrase.
 
     Args:
-        texts: the words of many texts; two words are joined when each comes with the other at least half of the times.
+        texts: the words of many texts; two words are joined when each comes with the other at least half of the times. A
+            phrase has at most four words.
     """
 
     def __init__(self, texts: Iterable[Sequence[str]]) -> None:
-        self._rounds: list[frozenset[tuple[str, str]]] = []
         current = [tuple(words) for words in texts]
-        for _ in range(_ROUNDS):
-            self._rounds.append(_bonds(current))
-            current = [_joined(words, self._rounds[-1]) for words in current]
+        self._rounds = [_bonds(current)]
+        joined = [_joined(words, self._rounds[0]) for words in current]
+        single = {word for words in current for word in words}
+        longer = _bonds(joined)  # a phrase may grow; two single words that did not bond at first do not bond now
+        self._rounds.append(frozenset(pair for pair in longer if not single.issuperset(pair)))
 
     def join(self, words: Sequence[str]) -> tuple[str, ...]:
         """The words with phrases as one word each: Chinese ones without, others with a space between."""

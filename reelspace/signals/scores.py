@@ -19,6 +19,7 @@ from reelspace.signals.settings import HashtagSettings
 SHIPPED_BIAS = 0.5
 _NEWTON_STEPS = 20
 _ROUNDED_TO = 5
+_MIN_KEPT = 20  # judged uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Calibration:
     """Weights and threshold in use, and what the judged sample says about them.
 
     `fitted` is False where the sample was too small and everything stays as shipped; `reached` says whether the target precision was
-    met on the sample (True if unfitted and unknown is never claimed: then None).
+    met on the sample, None where it was not fitted.
     """
 
     weights_F: NDArray[np.float64]
@@ -78,22 +79,25 @@ def calibrate(
         out = fold_J == fold
         weights_F = _fit(features_JF[~out], relevant_J[~out], rules, settings.weight_pull)
         held_out_J[out] = scores_U(features_JF[out], weights_F)
-    lowest, reached = choose_threshold(held_out_J, relevant_J, settings.target_precision)
+    lowest, reached = choose_threshold(held_out_J, relevant_J, settings.target_precision, _MIN_KEPT)
     threshold = max(lowest, settings.min_score)  # what is more likely noise than not is never kept
     weights_F = _fit(features_JF, relevant_J, rules, settings.weight_pull).round(_ROUNDED_TO)
     return _calibration(weights_F, threshold, True, reached, held_out_J, relevant_J)
 
 
-def choose_threshold(score_J: NDArray[np.float64], relevant_J: NDArray[np.bool_], target: float) -> tuple[float, bool]:
-    """Give the lowest score from which on at least the target share is relevant, or the one with the best share, and whether it was met."""
+def choose_threshold(score_J: NDArray[np.float64], relevant_J: NDArray[np.bool_], target: float, min_kept: int) -> tuple[float, bool]:
+    """Give the lowest score from which on at least the target share is relevant, and whether there is one.
+
+    Only thresholds that keep `min_kept` judged uses count: a share of fewer says little. Without one that meets the target, the one
+    with the best share is given.
+    """
     order = np.argsort(-score_J, kind="stable")
     precision_J = np.cumsum(relevant_J[order]) / np.arange(1, len(order) + 1)
     ends_J = np.append(score_J[order][1:] < score_J[order][:-1], True)  # uses of equal score are kept together
-    met = np.flatnonzero(ends_J & (precision_J >= target))
-    if len(met):
-        return float(score_J[order[met[-1]]]), True
-    best = np.flatnonzero(ends_J)[int(np.argmax(precision_J[ends_J]))]
-    return float(score_J[order[best]]), False
+    possible = np.flatnonzero(ends_J & (np.arange(1, len(order) + 1) >= min(min_kept, len(order))))
+    met = possible[precision_J[possible] >= target]
+    chosen = met[-1] if len(met) else possible[int(np.argmax(precision_J[possible]))]
+    return float(score_J[order[chosen]]), len(met) > 0
 
 
 def _fit(features_JF: NDArray[np.float64], relevant_J: NDArray[np.bool_], rules: Sequence[Rule], pull: float) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ Legend: T tags, K dimension of contexts, H heads (tags that others may join).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -59,19 +59,22 @@ def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     order = sorted(range(len(usage.tags)), key=lambda tag: (_is_only_carried(usage, tag), -int(usage.num_works_T[tag]), usage.tags[tag]))
     directions_TK = unit(usage.profiles_TK)
     spelled_like = _one_letter_apart(usage.tags)
-    heads: set[int] = set()
-    synonym_heads: list[int] = []
+    heads: list[int] = []
+    not_slips: set[int] = set()
     merges: dict[int, Merge] = {}
     for tag in order:  # slips and rare ones last: each tag either joins a head or becomes one
-        merge = _as_slip(tag, heads & spelled_like[tag], directions_TK, usage, settings)
-        if merge is None and usage.num_works_T[tag] >= settings.min_synonym_works:
-            merge = _as_synonym(tag, synonym_heads, directions_TK, usage, settings)
+        merge = _as_slip(tag, not_slips & spelled_like[tag], directions_TK, usage, settings)
         if merge is not None:
-            merges[tag] = merge
+            meant = merges.get(merge[0])
+            merges[tag] = replace(merge[1], into=meant.into) if meant else merge[1]
             continue
-        heads.add(tag)
+        not_slips.add(tag)
         if usage.num_works_T[tag] >= settings.min_synonym_works:
-            synonym_heads.append(tag)
+            merge = _as_synonym(tag, heads, directions_TK, usage, settings)
+            if merge is None:
+                heads.append(tag)
+            else:
+                merges[tag] = merge[1]
     return [merges[tag] for tag in sorted(merges)]
 
 
@@ -85,16 +88,18 @@ def _is_only_carried(usage: TagUsage, tag: int) -> bool:
     return len(usage.said_by[tag] - usage.carried_by[tag]) < _MIN_SAYING_WORKS
 
 
-def _as_slip(tag: int, heads: set[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings) -> Merge | None:
+def _as_slip(
+    tag: int, tags: set[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings
+) -> tuple[int, Merge] | None:
     if not _is_only_carried(usage, tag) or usage.is_ordinary_T[tag]:
         return None
-    meant = sorted(head for head in heads if _may_be_meant(usage, head))
+    meant = sorted(other for other in tags if _may_be_meant(usage, other))
     return _nearest(tag, meant, "spelling", settings.min_spelling_similarity, 0.0, directions_TK, usage)
 
 
 def _as_synonym(
     tag: int, heads: list[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings
-) -> Merge | None:
+) -> tuple[int, Merge] | None:
     return _nearest(tag, heads, "synonym", settings.min_synonym_similarity, settings.min_synonym_overlap, directions_TK, usage)
 
 
@@ -106,8 +111,8 @@ def _nearest(
     min_overlap: float,
     directions_TK: NDArray[np.float64],
     usage: TagUsage,
-) -> Merge | None:
-    """The merge with the head of the most similar contexts that has enough of both; of equal ones the first."""
+) -> tuple[int, Merge] | None:
+    """The head with the most similar contexts that has enough of both, and the merge with it; of equal ones the first."""
     if not heads:
         return None
     similarity_H = (directions_TK[heads] @ directions_TK[tag]).round(6)
@@ -117,8 +122,8 @@ def _nearest(
             return None
         carried = usage.carried_by[tag]
         overlap = round(len(carried & usage.said_by[heads[place]]) / max(len(carried), 1), 6)
-        if overlap >= min_overlap:
-            return Merge(usage.tags[tag], usage.tags[heads[place]], kind, similarity, overlap)
+        if overlap >= min_overlap and _digits(usage.tags[tag]) == _digits(usage.tags[heads[place]]):
+            return heads[place], Merge(usage.tags[tag], usage.tags[heads[place]], kind, similarity, overlap)
     return None
 
 

@@ -56,7 +56,7 @@ def _command(config: Path, run: Path, num_processes: int) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(num_processes)]
     if "PET_NNODES" not in os.environ:
         torchrun += ["--nnodes", "1", "--master-addr", "127.0.0.1", "--master-port", str(_free_port())]
-    return [*torchrun, "-m", "reelspace.train.worker", "--config", str(config), "--run", str(run)]
+    return [*torchrun, "-m", "reelspace.train.worker", str(config), str(run)]
 
 
 def _environment(num_processes: int) -> dict[str, str]:

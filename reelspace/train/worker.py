@@ -47,8 +47,8 @@ class Assembly:
 def main() -> int:
     """Train; a failure is written to exit-<rank>.json, since torchrun answers 1 to everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--run", required=True, type=Path)
+    parser.add_argument("config", type=Path, help="JSON file of a TrainJob")
+    parser.add_argument("run", type=Path, help="run directory")
     arguments = parser.parse_args()
     die_with(os.getppid())
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -141,14 +141,14 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Promoted:
     return Promoted(store, gallery)
 
 
-def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> SpacePointer:
+def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> tuple[SpacePointer, Gallery]:
     """Index and promote generated rows without encoders."""
     gallery = make_gallery(num_rows, dimension)
     collection = Collection(name="videos", space_id=SPACE_ID, dimension=dimension, num_shards=2, payload={"number": "int64"})
     table = Table(gallery.ids_N, gallery.vectors_ND, pa.table({"number": np.arange(num_rows)}))
     write_index(table, collection, IndexSettings(), root / "index-files")
     index = write_artifact(store, "index", root / "index-files", parents=(), code="", settings={})
-    return promote_index(store, Promotion(index, None, "videos"), root / "fetched")
+    return promote_index(store, Promotion(index, None, "videos"), root / "fetched"), gallery
 
 
 @contextmanager

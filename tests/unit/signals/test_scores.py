@@ -21,13 +21,14 @@ def test_the_wilson_interval_has_its_known_values() -> None:
 def test_the_threshold_is_the_lowest_that_meets_the_target() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     relevant = np.array([True, True, False, True, True, False])
-    assert choose_threshold(scores, relevant, 0.8) == (0.5, True)
-    assert choose_threshold(scores, relevant, 0.9) == (0.8, True)
-    assert choose_threshold(scores, ~relevant, 0.9) == (0.4, False)
+    assert choose_threshold(scores, relevant, 0.8, 1) == (0.5, True)
+    assert choose_threshold(scores, relevant, 0.9, 1) == (0.8, True)
+    assert choose_threshold(scores, ~relevant, 0.9, 1) == (0.7, False)
+    assert choose_threshold(scores, relevant, 0.9, 3) == (0.5, False)
 
 
 def test_uses_of_equal_score_are_kept_together() -> None:
-    assert choose_threshold(np.array([0.9, 0.5, 0.5]), np.array([True, True, False]), 0.9) == (0.9, True)
+    assert choose_threshold(np.array([0.9, 0.5, 0.5]), np.array([True, True, False]), 0.9, 1) == (0.9, True)
 
 
 def test_a_rule_without_opinion_adds_nothing_and_a_lexicon_decides() -> None:

@@ -31,7 +31,7 @@ def test_the_dictionary_is_read_without_a_cache_file_or_a_log_line(tmp_path: Pat
 
 def test_words_that_come_together_become_a_phrase_and_others_do_not() -> None:
     texts = [("film", "roll")] * 3 + [("骨", "传导", "耳机")] * 3 + [("best", "lens"), ("best", "cake"), ("best", "lens"), ("best", "lens")]
-    texts += [("lens", "cap")] * 4 + [("best", "cat")] * 4 + [("耳机", "架")] * 9
+    texts += [("lens", "cap")] * 4 + [("best", "cat"), ("best", "dog"), ("best", "tea")] + [("耳机",)] * 9
     phrases = Phrases(texts)
     assert phrases.join(("old", "film", "roll")) == ("old", "film roll")
     assert phrases.join(("骨", "传导", "耳机")) == ("骨传导", "耳机")

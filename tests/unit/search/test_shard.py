@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from reelspace.core.errors import SettingError
+from reelspace.search.compute.build import IndexSettings
+from reelspace.search.compute.place import place
+from reelspace.search.compute.shard import QueryRefused
+
+from .builders import exact_ids, make_queries, make_shard, make_table
+
+IVF = IndexSettings(flat_below=1, num_recall_queries=64)
+
+
+def test_flat_shard_equals_brute_force() -> None:
+    table, queries_QD = make_table(500, num_twins=50), make_queries(40)
+    shard = make_shard(table)
+    assert shard.kind == "flat"
+    assert shard.ids(shard.search(queries_QD, 10).rows_QK).tolist() == exact_ids(table, queries_QD, 10)
+
+
+def test_approximate_shard_reaches_its_target_on_new_queries() -> None:
+    table = make_table(6000, 32, clusters=100)
+    shard = make_shard(table, IVF)
+    assert shard.kind == "ivf_sq8"
+    queries_QD = make_table(200, 32, seed=0, clusters=100).vectors_ND
+    found = shard.ids(shard.search(queries_QD, 10).rows_QK).tolist()
+    exact = exact_ids(table, queries_QD, 10)
+    assert sum(len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)) / 2000 >= 0.95
+
+
+@pytest.mark.parametrize("settings", [IndexSettings(), IVF])
+def test_equal_scores_are_ordered_by_id_across_the_last_place(settings: IndexSettings) -> None:
+    table = make_table(400)
+    table.vectors_ND[100:300] = table.vectors_ND[0]
+    shard = make_shard(table, settings)
+    twins = sorted([int(table.ids_N[0]), *table.ids_N[100:300].tolist()])
+    for k in (1, 7, 200):
+        assert shard.ids(shard.search(table.vectors_ND[:1], k).rows_QK)[0].tolist() == twins[:k]
+
+
+@pytest.mark.parametrize("settings", [IndexSettings(), IVF])
+def test_excluded_ids_leave_their_places_to_the_next(settings: IndexSettings) -> None:
+    table, queries_QD = make_table(400), make_queries(8)
+    shard = make_shard(table, settings)
+    excluded = [np.array(one[: 5 * number] + [1], dtype=np.int64) for number, one in enumerate(exact_ids(table, queries_QD, 400))]
+    found = shard.ids(shard.search(queries_QD, 300, excluded=excluded).rows_QK)
+    for query_D, ids, row in zip(queries_QD, excluded, found, strict=True):
+        assert row.tolist() == exact_ids(table, query_D[None], 300, set(ids.tolist()))[0]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_only_allowed_rows_are_hits_and_never_fewer_than_asked(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelspace.search.compute.shard.SCAN_ROWS", 300)
+    table, queries_QD = make_table(3000, clusters=40), make_queries(20)
+    shard = make_shard(table, IVF)
+    allowed_N = np.random.default_rng(3).random(3000) < share
+    found = shard.search(queries_QD, 10, allowed_N=allowed_N)
+    assert allowed_N[found.rows_QK].all()
+    forbidden = set(np.sort(table.ids_N)[~allowed_N].tolist())
+    exact = exact_ids(table, queries_QD, 10, forbidden)
+    found_ids = shard.ids(found.rows_QK).tolist()
+    assert sum(len(set(a) & set(b)) for a, b in zip(found_ids, exact, strict=True)) / 200 >= 0.95
+
+
+def test_as_many_hits_as_rows_are_found_however_few_lists_one_query_visits() -> None:
+    table = make_table(2000, clusters=20)
+    shard = make_shard(table, IVF)
+    rows_K = shard.search(make_queries(3), 2000).rows_QK
+    assert (np.sort(rows_K, axis=1) == np.arange(2000)).all()
+
+
+def test_scores_do_not_depend_on_batch_or_index() -> None:
+    table, queries_QD = make_table(3000, clusters=40), make_queries(64)
+    flat, approximate = make_shard(table), make_shard(table, IVF)
+    together = flat.search(queries_QD, 10)
+    for row, query_D in enumerate(queries_QD):
+        alone = flat.search(query_D[None], 10)
+        assert (alone.scores_QK[0] == together.scores_QK[row]).all()
+    found = approximate.search(queries_QD, 10)
+    same = found.rows_QK == together.rows_QK
+    assert same.mean() > 0.9
+    assert (found.scores_QK[same] == together.scores_QK[same]).all()
+
+
+def test_missing_hits_are_marked() -> None:
+    shard = make_shard(make_table(3))
+    found = shard.search(make_queries(2), 5)
+    assert (found.rows_QK[:, 3:] == -1).all()
+    assert (found.scores_QK[:, 3:] == -np.inf).all()
+    assert (shard.ids(found.rows_QK)[:, 3:] == -1).all()
+
+
+def test_shard_without_rows_answers_nothing() -> None:
+    shard = make_shard(make_table(0))
+    found = shard.search(make_queries(2), 5, excluded=[np.array([1]), np.array([2])])
+    assert (found.rows_QK == -1).all()
+    assert (shard.ids(found.rows_QK) == -1).all()
+    assert shard.rows_of(np.array([5])).tolist() == [-1]
+    assert shard.payload_json(found.rows_QK[0]) == [b"null"] * 5
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_query_that_is_not_finite_is_refused(bad: float) -> None:
+    queries_QD = make_queries(3)
+    queries_QD[1, 4] = bad
+    with pytest.raises(QueryRefused, match="finite"):
+        make_shard(make_table(20)).search(queries_QD, 3)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2049])
+def test_impossible_number_of_hits_is_refused(k: int) -> None:
+    with pytest.raises(QueryRefused, match="limit"):
+        make_shard(make_table(20)).search(make_queries(1), k)
+
+
+def test_wrong_dimension_is_refused() -> None:
+    with pytest.raises(QueryRefused, match="length 16"):
+        make_shard(make_table(20)).search(make_queries(1, 15), 3)
+
+
+def test_stored_vectors_and_payload_come_back_by_id() -> None:
+    table = make_table(50)
+    shard = make_shard(table)
+    rows = shard.rows_of(np.array([table.ids_N[7], 1, table.ids_N[8]]))
+    assert rows[1] == -1
+    np.testing.assert_allclose(shard.vectors(rows)[[0, 2]], table.vectors_ND[7:9], atol=1e-7)
+    assert not shard.vectors(rows)[1].any()
+    assert shard.payload_json(rows) == [f'{{"number":{table.ids_N[7]}}}'.encode(), b"null", f'{{"number":{table.ids_N[8]}}}'.encode()]
+
+
+def test_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SettingError, match="expected a GPU below"):
+        place(None, 64)
