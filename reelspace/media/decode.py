@@ -46,7 +46,7 @@ def _opened(source: bytes | Path | BinaryIO) -> Iterator[BinaryIO]:
         try:
             with source.open("rb") as file:
                 yield file
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
             raise Undecodable(Reason.MISSING_FILE, f"{source}: {error.strerror}") from error
     else:
         yield source

@@ -26,10 +26,14 @@ class Hit:
 
 
 class SearchClient:
-    """A connection to one gateway; use it in a `with` block."""
+    """A connection to one gateway; use it in a `with` block.
+
+    Raises:
+        UserError: the URL is no http or https address.
+    """
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url.rstrip("/")
+        self._url = _checked_url(url)
         self._client = httpx.Client(base_url=self._url, timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> "SearchClient":
@@ -71,6 +75,16 @@ class SearchClient:
             UserError if 400 <= response.status_code < 500 and response.status_code != httpx.codes.TOO_MANY_REQUESTS else ServerUnavailable
         )
         raise kind(f"{self._url} answered {response.status_code}: {_message(response)}")
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UserError(f"address of the gateway: {url!r} is none: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UserError(f"address of the gateway: expected http://host:port, got {url!r}")
+    return url.rstrip("/")
 
 
 def _wire_form(query: str | int | Sequence[float] | NDArray[np.floating[Any]]) -> Any:

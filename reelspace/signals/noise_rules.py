@@ -60,21 +60,14 @@ def context_disagreement(evidence: Evidence) -> NDArray[np.float64]:
     return _suspicion_of_share(evidence.share_that_fits_U)
 
 
-def unsaid(evidence: Evidence) -> NDArray[np.float64]:
-    """Nobody says the tag around this work, though people do around most other works that carry it."""
+def said_around(evidence: Evidence) -> NDArray[np.float64]:
+    """Author, searchers or commenters say the tag around this work: speaks for it, and its absence says nothing."""
     uses = evidence.uses
-    said_U = np.array(
-        [
-            any(word in evidence.said[work] for word in evidence.words_of_tags[tag])
-            for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True)
-        ],
-        dtype=np.float64,
-    )
-    num_T = np.bincount(uses.tag_U, minlength=len(uses.tags))
-    num_said_T = np.bincount(uses.tag_U, weights=said_U, minlength=len(uses.tags))
-    num_others_U = num_T[uses.tag_U] - 1
-    rate_U = (num_said_T[uses.tag_U] - said_U + 1) / (num_others_U + 2)  # two imagined uses, one of them said
-    return np.asarray(np.where(said_U > 0, 0.0, np.where((num_others_U > 0) & (rate_U > 0.5), rate_U, np.nan)))
+    said = [
+        any(word in evidence.said[work] for word in evidence.words_of_tags[tag])
+        for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True)
+    ]
+    return np.where(np.array(said, dtype=bool), 0.0, np.nan)
 
 
 def foreign_to_other_tags(evidence: Evidence) -> NDArray[np.float64]:
@@ -177,7 +170,7 @@ RULES: Final = (
     Rule("begging_pattern", begging_pattern, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
     Rule("category_entropy", category_entropy, flags_from=0.7, weight=3.0, neutral=0.55),
     Rule("context_disagreement", context_disagreement, flags_from=0.65, weight=5.0, neutral=0.5),
-    Rule("unsaid", unsaid, flags_from=0.8, weight=1.5, neutral=0.5),
+    Rule("said_around", said_around, flags_from=1.0, weight=1.5, neutral=0.5),
     Rule("foreign_to_other_tags", foreign_to_other_tags, flags_from=0.75, weight=1.5, neutral=0.5),
     Rule("creator_repetition", creator_repetition, flags_from=0.45, weight=2.0, neutral=0.1),
     Rule("news_burst", news_burst, flags_from=0.5, weight=3.0, neutral=0.2),

@@ -79,15 +79,23 @@ class Batch:
     labels_BK: Tensor
 
 
-def load_data(reader: ShardReader, labels: Path | None, settings: RunSettings, model: ModelSettings, *, crowd: bool) -> TrainData:
-    """Read the works that may train: uploaded before `train_until`, with the crowd's texts and labels joined by id."""
+def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: ModelSettings, *, crowd: bool) -> TrainData:
+    """Read the works that may train: uploaded before `train_until`, with the crowd's texts and labels joined by id.
+
+    Args:
+        labels: the files of a fetched `labels` artifact; read only with `crowd`.
+        model: sizes of frames, sound and text; a student's data take its teacher's.
+
+    Raises:
+        UserError: fewer than two works may train.
+    """
     samples = [sample for sample in reader.read_all(reader.video_ids.tolist()) if _may_train(sample.created_at, settings.train_until)]
     if len(samples) < 2:
         raise UserError(f"expected at least 2 works uploaded before {settings.train_until}, got {len(samples)}")
     frames = [frames_of(sample, model) for sample in samples]
     audio = [audio_of(sample, model) for sample in samples]
     ids_N = np.array([sample.video_id for sample in samples], dtype=np.int64)
-    names, labels_NK = _labels(labels, ids_N) if crowd and labels is not None else ((), np.zeros((len(samples), 0), dtype=np.float32))
+    names, labels_NK = _labels(labels, ids_N) if crowd else ((), np.zeros((len(samples), 0), dtype=np.float32))
     return TrainData(
         ids_N=ids_N,
         frames_NFHWC=np.stack([part for part, _ in frames]),
@@ -114,8 +122,8 @@ def _may_train(created_at: datetime, until: datetime | None) -> bool:
     return until is None or created_at < until
 
 
-def _texts(labels: Path | None, samples: Sequence[Sample], *, crowd: bool) -> tuple[Texts, ...]:
-    if not crowd or labels is None:
+def _texts(labels: Path, samples: Sequence[Sample], *, crowd: bool) -> tuple[Texts, ...]:
+    if not crowd:
         return tuple(Texts(sample.text) for sample in samples)
     rows = {row["video_id"]: row for row in pq.read_table(labels / "texts.parquet").to_pylist()}
     empty: dict[str, list[str]] = {"queries": [], "comments": []}

@@ -86,12 +86,12 @@ def test_without_the_crowd_only_captions_are_left(shelf: Shelf, labels: Path) ->
     assert data.corpus == [f"caption {number}" for number in range(1, 6)]
 
 
-def test_a_still_image_has_one_frame_and_no_sound(shelf: Shelf) -> None:
-    data = load_data(shelf, None, TrainSettings(), MODEL, crowd=True)
+def test_a_still_image_has_one_frame_and_no_sound(shelf: Shelf, labels: Path) -> None:
+    data = load_data(shelf, labels, TrainSettings(), MODEL, crowd=True)
     assert data.num_frames_N.tolist() == [2, 2, 1, 2, 2]
     assert data.has_audio_N.tolist() == [True, True, False, True, True]
 
 
-def test_one_work_is_too_few(shelf: Shelf) -> None:
+def test_one_work_is_too_few(shelf: Shelf, labels: Path) -> None:
     with pytest.raises(UserError, match="at least 2 works"):
-        load_data(shelf, None, TrainSettings(train_until=NOON + timedelta(days=2)), MODEL, crowd=True)
+        load_data(shelf, labels, TrainSettings(train_until=NOON + timedelta(days=2)), MODEL, crowd=True)

@@ -1,0 +1,77 @@
+"""The gateway's application and settings, without a Triton behind."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from reelspace.core.errors import SettingError
+from reelspace.core.settings import read
+from reelspace.gateway.__main__ import parse_arguments
+from reelspace.gateway.app import create_app
+from reelspace.gateway.settings import GatewaySettings
+from reelspace.search.access.served import Served
+from reelspace.search.storage.layout import Collection
+
+COLLECTION = Collection(name="videos", space_id="00112233aabbccdd", dimension=4, num_shards=2, payload={})
+NOWHERE = {"store": "unused", "triton_grpc": "127.0.0.1:9", "triton_http": "127.0.0.1:9", "ready_timeout_s": 0.5}
+
+
+@pytest.fixture
+def client() -> Iterator[TestClient]:
+    served = Served(COLLECTION, "videos", (1, 1), (10, 12), {})
+    with TestClient(create_app(read(GatewaySettings, NOWHERE), served, {})) as client:
+        yield client
+
+
+def test_living_does_not_need_triton_and_being_ready_does(client: TestClient) -> None:
+    assert client.get("/healthz").status_code == 200
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "shards [0, 1]" in response.json()["status"]["error"]
+
+
+def test_query_without_triton_is_unavailable_and_names_the_shards(client: TestClient) -> None:
+    response = client.post("/collections/videos/points/query", json={"query": [1, 2, 3, 4]})
+    assert response.status_code == 503
+    assert "shards [0, 1] failed" in response.json()["status"]["error"]
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_words_are_refused_where_no_text_encoder_was_promoted(client: TestClient) -> None:
+    response = client.post("/collections/videos/points/query", json={"query": {"text": "cat", "model": "text_encoder"}})
+    assert response.status_code == 400
+    assert response.json()["status"]["error"].startswith("query.text: no text encoder")
+
+
+def test_collection_is_described_by_name_and_alias(client: TestClient) -> None:
+    names = client.get("/collections").json()["result"]["collections"]
+    assert names == [{"name": "videos@00112233"}]
+    for name in ("videos", "videos@00112233"):
+        result = client.get(f"/collections/{name}").json()["result"]
+        assert result["points_count"] == 22
+        assert result["config"]["params"]["vectors"] == {"size": 4, "distance": "Cosine"}
+
+
+def test_requests_are_counted_by_route_and_not_by_address(client: TestClient) -> None:
+    for name in ("videos", "a", "b", "c"):
+        client.get(f"/collections/{name}")
+    client.get("/no/such/place")
+    lines = client.get("/metrics").text.splitlines()
+    counts = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith("reelspace_requests_total")}
+    assert counts['reelspace_requests_total{method="GET",route="/collections/{collection}",status="200"}'] == 1
+    assert counts['reelspace_requests_total{method="GET",route="/collections/{collection}",status="404"}'] == 3
+    assert counts['reelspace_requests_total{method="GET",route="unknown",status="404"}'] == 1
+
+
+def test_command_line_becomes_settings() -> None:
+    arguments = ["--store", "s3://b/p", "--triton-grpc", "localhost:1", "--triton-http", "localhost:2", "--port", "0"]
+    settings = parse_arguments(arguments)
+    assert (settings.store, settings.triton_grpc, settings.triton_http, settings.port) == ("s3://b/p", "localhost:1", "localhost:2", 0)
+    assert settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(("key", "value"), [("triton_grpc", "http://x:1"), ("triton_http", "x"), ("port", 70_000), ("store", "")])
+def test_wrong_setting_is_refused_by_name(key: str, value: object) -> None:
+    with pytest.raises(SettingError, match=key):
+        read(GatewaySettings, NOWHERE | {key: value})
