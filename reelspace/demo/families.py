@@ -1,7 +1,8 @@
 """Which works belong together: background-swapped twins, re-uploads, series; and which files are broken.
 
 A pair never straddles the cut-off day: of the twins, `num_late_twins` have both works on or after it (the twin score is measured on
-those, since twins of works the model was trained on would flatter it), the others have both works before it.
+those, since twins of works the model was trained on would flatter it), the others have both works before it. Late twins show topics that
+are older than the cut-off: a newborn topic's twin would measure how new the topic is, not whether the background misleads.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ def families(settings: WorldSettings, topic_N: NDArray[np.int64], day_N: NDArray
     late_N = day_N >= CUTOFF_DAY
     free_N = np.ones(len(topic_N), dtype=bool)
     broken = _broken(settings, late_N, free_N)
-    late_twins = _groups(settings, "late twins", 2, settings.num_late_twins, topic_N, free_N & late_N)
+    old_N = ~np.isin(topic_N, [topic for topic, _ in settings.newborn_days])
+    late_twins = _groups(settings, "late twins", 2, settings.num_late_twins, topic_N, free_N & late_N & old_N)
     _take(free_N, late_twins)
     early_twins = _groups(settings, "early twins", 2, settings.num_twins - len(late_twins), topic_N, free_N & ~late_N)
     _take(free_N, early_twins)

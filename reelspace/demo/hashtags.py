@@ -22,7 +22,7 @@ NoiseKind = Literal["begging", "trend", "unrelated"]
 _RELEVANT_PER_WORK = (0.22, 0.32, 0.28, 0.18)  # chance of 1, 2, 3, 4 relevant tags
 _NOISE_PER_WORK = (0.38, 0.24, 0.17, 0.12, 0.09)  # chance of 0 to 4
 _NOISE_KINDS: tuple[NoiseKind, ...] = ("begging", "trend", "unrelated")
-_NOISE_WEIGHTS = (0.35, 0.27, 0.38)
+_NOISE_WEIGHTS = (0.29, 0.25, 0.46)
 _BEGGING = (
     *("求上热门", "我要上热门", "上热门", "热门", "感谢官方", "感谢推荐", "作品推广", "求关注", "互粉", "涨粉", "给个小红心"),
     *(
@@ -52,6 +52,8 @@ _UNRELATED = (
     *("horoscope", "outfit", "weightloss", "cars", "realestate", "stocks", "moving", "exams", "parenting", "wedding", "nails", "tvseries"),
 )
 _STUFFED_PER_CREATOR = 3
+_PLAIN_WORD_SHARE = 0.3  # of unrelated tags: a word of no topic; the others are main spellings of another topic
+_SAME_AREA_SHARE = 0.3  # of those: a topic of the work's own area, which categories hardly tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def _main_chance(num_chosen: int) -> float:
 
 
 def _noise(draw: np.random.Generator, world: World, work: Work, creator: Creator, kind: NoiseKind) -> TagUse:
-    if kind == "unrelated" and not creator.stuffs_tags and draw.random() < 0.7:
+    if kind == "unrelated" and not creator.stuffs_tags and draw.random() < 0.5:
         kind = "begging"  # most unrelated tags come from creators who stuff them
     if kind == "begging" and creator.stuffs_tags:
         kind = "unrelated"
@@ -140,8 +142,9 @@ def _unrelated(draw: np.random.Generator, world: World, work: Work, creator: Cre
     source = draw
     if creator.stuffs_tags:
         source = rng(world.settings.seed, "stuffed tags", creator.creator_id, int(draw.integers(_STUFFED_PER_CREATOR)))
-    other = int(source.integers(len(world.topics)))
     word = _UNRELATED[int(source.integers(len(_UNRELATED)))]
-    if source.random() < 0.5 or other in creator.topics or other == work.topic:
+    near = world.topics[work.topic].area if source.random() < _SAME_AREA_SHARE else int(source.integers(len(world.topics) // 4))
+    other = 4 * near + int(source.integers(4))
+    if source.random() < _PLAIN_WORD_SHARE or other in creator.topics or other == work.topic:
         return word
     return world.topics[other].spellings[int(source.integers(2))]

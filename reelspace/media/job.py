@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -71,12 +71,13 @@ class Refused:
     detail: str
 
 
-def decode_job(payload: bytes) -> bytes:
-    """Decode one media file in a worker process."""
+def decode_job(payload: bytes, begin: Callable[[], None]) -> bytes:
+    """Decode one media file in a worker process; `begin` is called once the file is there and is the one that was listed."""
     job = Job.of(payload)
     try:
         with _opened(job.uri) as file:
             _check_hash(file, job.sha256)
+            begin()
             decoded = decode_media(file, job.spec)
     except Undecodable as error:
         return orjson.dumps({"refused": error.reason, "detail": error.detail})

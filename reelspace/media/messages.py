@@ -16,6 +16,8 @@ class Tag(Enum):
     """To the worker: one payload."""
     READY = b"R"
     """From the worker: started, give me work."""
+    BEGUN = b"B"
+    """From the worker: the item has arrived, its time counts from now."""
     DONE = b"D"
     """From the worker: the task's answer."""
     FAILED = b"F"

@@ -23,7 +23,7 @@ from typing import IO, Final
 
 from pydantic import Field
 
-from reelspace.core.errors import InternalError
+from reelspace.core.errors import InternalError, StoreUnavailable
 from reelspace.core.settings import PLACE, Settings
 from reelspace.media.bad_media import Reason
 from reelspace.media.messages import Inbox, Tag, send
@@ -40,7 +40,10 @@ class PoolSettings(Settings):
     """How many workers there are, and what one item may take."""
 
     num_workers: int | None = Field(None, ge=1, le=1024, description="Worker processes; None is one per core.", json_schema_extra=PLACE)
-    time_limit_s: float = Field(30.0, gt=0, le=3600, description="Longest time one item may take, in seconds.")
+    time_limit_s: float = Field(30.0, gt=0, le=3600, description="Longest time one item may take once its bytes are there, in seconds.")
+    fetch_limit_s: float = Field(
+        600.0, gt=0, le=24 * 3600, description="Longest time the bytes of one item may take to come, in seconds.", json_schema_extra=PLACE
+    )
     memory_limit_mib: int = Field(2048, ge=512, le=1 << 20, description="Address space of one worker, in MiB.")
 
 
@@ -64,6 +67,7 @@ class _Item:
     number: int
     payload: bytes
     num_tries: int = 0
+    has_begun: bool = False
 
 
 class _Queue:
@@ -140,7 +144,7 @@ class WorkerPool:
     """Runs a task on payloads in worker processes; a context manager, to be entered in the main thread.
 
     Args:
-        task: `module:function` from bytes to bytes; it is imported in the workers only.
+        task: `module:function`, a `worker.Task`; it is imported in the workers only.
     """
 
     def __init__(self, task: str, settings: PoolSettings) -> None:
@@ -170,6 +174,7 @@ class WorkerPool:
         """Give one answer per payload, in the order of the payloads, which are taken a few at a time.
 
         Raises:
+            StoreUnavailable: the bytes of an item did not come; that is no fault of the item.
             InternalError: no worker can start; the message holds what the last one printed.
         """
         queue = _Queue(payloads, _LOOK_AHEAD * self._num_workers)
@@ -207,8 +212,9 @@ class WorkerPool:
 
     def _assign(self, worker: _Worker, item: _Item) -> None:
         item.num_tries += 1
+        item.has_begun = False
         worker.item = item
-        worker.deadline_s = time.monotonic() + self._settings.time_limit_s
+        worker.deadline_s = time.monotonic() + self._settings.fetch_limit_s
         # One that died idle is found by its closed connection at the next wait.
         with suppress(BrokenPipeError, ConnectionResetError):
             send(worker.connection, Tag.JOB, item.payload)
@@ -234,8 +240,13 @@ class WorkerPool:
             worker.is_ready = True
             self._num_failed_starts = 0
             return
-        item, worker.item = worker.item, None
+        item = worker.item
         assert item is not None
+        if tag is Tag.BEGUN:
+            item.has_begun = True
+            worker.deadline_s = time.monotonic() + self._settings.time_limit_s
+            return
+        worker.item = None
         if tag is Tag.DONE:
             queue.answer(item, Done(data))
         elif tag is Tag.FAILED:
@@ -258,5 +269,7 @@ class WorkerPool:
         cause = self._remove(worker)
         if worker.item is None:
             raise InternalError(f"no worker for {self._task} is ready after {_START_LIMIT_S:g} s: {cause}")
+        if not worker.item.has_begun:
+            raise StoreUnavailable(f"an item's bytes did not come within {self._settings.fetch_limit_s:g} s; try again")
         queue.answer(worker.item, Lost(Reason.DECODE_TIMEOUT, f"not decoded within {self._settings.time_limit_s:g} s"))
         self._start()

@@ -1,6 +1,6 @@
 """A worker process of the pool: `python -m reelspace.media.worker TASK MEMORY_BYTES PARENT_PID`, its connection on stdin.
 
-TASK is `module:function`, a function from bytes to bytes. The worker ends with its parent, by the kernel's hand.
+TASK is `module:function`, a Task. The worker ends with its parent, by the kernel's hand.
 """
 
 import ctypes
@@ -17,6 +17,9 @@ from typing import Final
 from reelspace.core.processes import PR_SET_PDEATHSIG
 from reelspace.media.messages import Inbox, Tag, send
 
+Task = Callable[[bytes, Callable[[], None]], bytes]
+"""From a payload to an answer; calls its second argument when everything is fetched and the time limit begins to count."""
+
 _FIRST_TO_DIE: Final = "1000"
 
 
@@ -30,7 +33,7 @@ def main() -> None:
     _serve(connection, getattr(importlib.import_module(module), name))
 
 
-def _serve(connection: socket.socket, task: Callable[[bytes], bytes]) -> None:
+def _serve(connection: socket.socket, task: Task) -> None:
     inbox = Inbox()
     send(connection, Tag.READY)
     while inbox.receive(connection):
@@ -38,7 +41,7 @@ def _serve(connection: socket.socket, task: Callable[[bytes], bytes]) -> None:
         if message is None:
             continue
         try:
-            answer = task(message[1])
+            answer = task(message[1], lambda: send(connection, Tag.BEGUN))
         except MemoryError as error:
             send(connection, Tag.NO_MEMORY, str(error).encode(errors="replace"))
             return

@@ -68,7 +68,11 @@ def read_table(path: Path, vector: str, payload_columns: tuple[str, ...]) -> Tab
     kind = found.field(vector).type
     if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
         raise TableError(f"vectors.parquet: expected column {vector} to be fixed_size_list<float32>, got {kind}")
-    table = pq.read_table(path, columns=list(dict.fromkeys((ID, vector, *payload_columns))))
+    try:
+        table = pq.read_table(path, columns=list(dict.fromkeys((ID, vector, *payload_columns))))
+    except pa.ArrowInvalid as error:
+        # Arrow cannot read back a null that it wrote into a column of fixed-size lists.
+        raise TableError(f"vectors.parquet cannot be read, a vector may be null: {error}") from error
     if not len(table):
         raise TableError("vectors.parquet: expected rows, it has none")
     column = table.column(vector).combine_chunks()

@@ -57,7 +57,7 @@ class RunSettings(Settings):
     """How long and on what."""
 
     seed: int = Field(0, ge=0, description="Seed of every draw.")
-    steps: int = Field(420, ge=1, description="Optimizer steps.")
+    steps: int = Field(300, ge=1, description="Optimizer steps.")
     batch_size: int = Field(96, ge=2, description="Works per optimizer step, over all processes.")
     model: str = Field("tiny", description="Preset of the model.")
     train_until: AwareDatetime | None = Field(None, description="Only works uploaded before this time train; None: all works.")
@@ -107,4 +107,4 @@ def distill_preset(name: str) -> DistillSettings:
     optimizer = OptimizerSettings(learning_rate=2e-3)
     if name == "smoke":
         return DistillSettings(steps=6, batch_size=16, checkpoint_every=2, log_every=1, optimizer=optimizer)
-    return DistillSettings(steps=260, optimizer=optimizer)
+    return DistillSettings(steps=180, optimizer=optimizer)

@@ -43,11 +43,11 @@ def test_jobs_survive_their_journey(tmp_path: Path) -> None:
 def test_a_clip_becomes_a_sample_and_a_page_a_reason(encode_clip: EncodeClip, tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(encode_clip(FRAMES_FHWC))
     (tmp_path / "page").write_bytes(b"<html>")
-    packed = read_answer(decode_job(job(tmp_path / "clip").payload()))
+    packed = read_answer(decode_job(job(tmp_path / "clip").payload(), lambda: None))
     assert isinstance(packed, Packed)
     assert (packed.kind, packed.num_frames, packed.has_audio) == ("video", 4, False)
     assert unpack(packed.data).text == "text"
-    refused = read_answer(decode_job(job(tmp_path / "page").payload()))
+    refused = read_answer(decode_job(job(tmp_path / "page").payload(), lambda: None))
     assert isinstance(refused, Refused)
     assert refused.reason == Reason.UNSUPPORTED
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.core.errors import InternalError
+from reelspace.core.errors import InternalError, StoreUnavailable
 from reelspace.media.bad_media import Reason
 from reelspace.media.pool import Done, Lost, PoolSettings, WorkerPool
 
@@ -18,8 +18,11 @@ TASKS = """
 import ctypes, os, signal, sys, time
 from pathlib import Path
 
-def poison(payload: bytes) -> bytes:
+def poison(payload: bytes, begin) -> bytes:
     what, _, rest = payload.decode().partition(" ")
+    if what == "fetch":
+        time.sleep(float(rest))
+    begin()
     if what == "segfault":
         ctypes.string_at(0)
     elif what == "hang":
@@ -95,6 +98,17 @@ def test_every_poison_costs_only_itself(task: str) -> None:
             assert poisons[payload][1] in outcome.detail
         else:
             assert outcome == Done(payload.encode()[::-1])
+
+
+def test_the_time_limit_counts_from_the_arrival_of_the_bytes(task: str) -> None:
+    slow = b"fetch 1.5"
+    assert outcomes(task, [slow], settings(1, time_limit_s=0.5)) == [Done(slow[::-1])]
+
+
+def test_bytes_that_never_come_are_a_temporary_error_and_no_bad_item(task: str) -> None:
+    never = PoolSettings(num_workers=1, fetch_limit_s=1.0)
+    with pytest.raises(StoreUnavailable, match="did not come within 1 s"):
+        outcomes(task, [b"fetch 60"], never)
 
 
 def test_a_worker_killed_once_from_outside_costs_nothing(task: str, tmp_path: Path) -> None:

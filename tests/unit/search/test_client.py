@@ -10,11 +10,11 @@ from .builders import exact_ids, make_queries, make_table
 
 
 def test_no_gateway_at_the_address_is_said_in_one_line() -> None:
-    with SearchClient("http://127.0.0.1:9") as client, pytest.raises(ServerUnavailable, match="no answer from http://127.0.0.1:9"):
+    with SearchClient("http://127.0.0.1:9") as client, pytest.raises(ServerUnavailable, match=r"no answer from http://127\.0\.0\.1:9"):
         client.query("cat")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9", "ftp://127.0.0.1", "http://[", ""])
+@pytest.mark.parametrize("url", ["127.0.0.1:9", "ftp://127.0.0.1", "http://", ""])
 def test_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="address"):
         SearchClient(url)

@@ -73,7 +73,7 @@ BAD = {
     "no fixed length": (lambda values: values | {"vector": pa.array([[1.0]] * 60)}, "fixed_size_list"),
     "no rows": (lambda values: {name: column[:0] for name, column in values.items()}, "expected rows"),
     "null id": (lambda values: values | {"video_id": null_at(values["video_id"], 3)}, "no null"),
-    "null vector": (lambda values: values | {"vector": null_at(values["vector"], 3)}, "no null"),
+    "null vector": (lambda values: values | {"vector": null_at(values["vector"], 3)}, "a vector may be null"),
     "id twice": (lambda values: values | {"video_id": pa.array([7] * 60)}, "7 is given twice"),
     "NaN": (lambda values: values | {"vector": pa.FixedSizeListArray.from_arrays(pa.array(np.full(480, np.nan, np.float32)), 8)}, "finite"),
 }
