@@ -54,6 +54,15 @@ class TagUsage:
     is_ordinary_T: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What a merge of a kind needs at least."""
+
+    kind: Kind
+    similarity: float
+    overlap: float
+
+
 def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     """Find the merges, in the order of the merged tag."""
     order = sorted(range(len(usage.tags)), key=lambda tag: (_is_only_carried(usage, tag), -int(usage.num_works_T[tag]), usage.tags[tag]))
@@ -94,36 +103,29 @@ def _as_slip(
     if not _is_only_carried(usage, tag) or usage.is_ordinary_T[tag]:
         return None
     meant = sorted(other for other in tags if _may_be_meant(usage, other))
-    return _nearest(tag, meant, "spelling", settings.min_spelling_similarity, 0.0, directions_TK, usage)
+    return _nearest(tag, meant, _Bar("spelling", settings.min_spelling_similarity, 0.0), directions_TK, usage)
 
 
 def _as_synonym(
     tag: int, heads: list[int], directions_TK: NDArray[np.float64], usage: TagUsage, settings: SpellingSettings
 ) -> tuple[int, Merge] | None:
-    return _nearest(tag, heads, "synonym", settings.min_synonym_similarity, settings.min_synonym_overlap, directions_TK, usage)
+    bar = _Bar("synonym", settings.min_synonym_similarity, settings.min_synonym_overlap)
+    return _nearest(tag, heads, bar, directions_TK, usage)
 
 
-def _nearest(
-    tag: int,
-    heads: list[int],
-    kind: Kind,
-    min_similarity: float,
-    min_overlap: float,
-    directions_TK: NDArray[np.float64],
-    usage: TagUsage,
-) -> tuple[int, Merge] | None:
+def _nearest(tag: int, heads: list[int], bar: _Bar, directions_TK: NDArray[np.float64], usage: TagUsage) -> tuple[int, Merge] | None:
     """The head with the most similar contexts that has enough of both, and the merge with it; of equal ones the first."""
     if not heads:
         return None
     similarity_H = (directions_TK[heads] @ directions_TK[tag]).round(6)
     for place in np.argsort(-similarity_H, kind="stable").tolist():
         similarity = float(similarity_H[place])
-        if similarity < min_similarity:
+        if similarity < bar.similarity:
             return None
         carried = usage.carried_by[tag]
         overlap = round(len(carried & usage.said_by[heads[place]]) / max(len(carried), 1), 6)
-        if overlap >= min_overlap and _digits(usage.tags[tag]) == _digits(usage.tags[heads[place]]):
-            return heads[place], Merge(usage.tags[tag], usage.tags[heads[place]], kind, similarity, overlap)
+        if overlap >= bar.overlap and _digits(usage.tags[tag]) == _digits(usage.tags[heads[place]]):
+            return heads[place], Merge(usage.tags[tag], usage.tags[heads[place]], bar.kind, similarity, overlap)
     return None
 
 
