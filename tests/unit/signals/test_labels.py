@@ -1,6 +1,7 @@
 """Labels, weights and graph, against plain counting."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -15,8 +16,9 @@ from reelspace.signals.label_graph import label_graph
 from reelspace.signals.label_weights import label_weights
 from reelspace.signals.settings import GraphSettings, SearchSettings, SignalsSettings, VocabularySettings, WeightSettings
 from reelspace.signals.vocabulary import Labels
-from tests.unit.signals.conftest import DAY, WriteTables
 
+WriteTables = Callable[..., Path]
+DAY = datetime(2025, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
 ENTRIES = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (3, 2)]  # (work, label)
 

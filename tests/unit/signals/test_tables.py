@@ -1,6 +1,7 @@
 """Tables: what is read, and the satisfied pairs against a plain loop."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from reelspace.core.errors import TableError
 from reelspace.signals import tables
 from reelspace.signals.settings import SearchSettings
-from tests.unit.signals.conftest import DAY, WriteTables
 
+WriteTables = Callable[..., Path]
+DAY = datetime(2025, 1, 1, tzinfo=UTC)
 SETTINGS = SearchSettings(satisfied_dwell_ms=7_000, quick_return_ms=5_000, min_users=2)
 
 
