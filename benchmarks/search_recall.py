@@ -1,14 +1,17 @@
 """Recall, rate and latency of search on 50,000 generated rows through gateway, Triton and two shards with IVF indexes.
 
-`python -m benchmarks.search_recall` prints one JSON object and writes benchmarks/results/search_recall.json.
+`python benchmarks/search_recall.py` prints one JSON object and writes benchmarks/results/search_recall.json.
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import write_result
 from reelspace.demo.searching import COLLECTION, DIMENSION, NUM_GENERATED_ROWS, NUM_SHARDS, generated_servers

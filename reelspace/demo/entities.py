@@ -52,7 +52,8 @@ def placements(world: World) -> dict[int, tuple[Placement, ...]]:
         return {}
     shown = [work for work in world.works if work.broken is None and work.look_of == work.video_id]
     draw = rng(settings.seed, "entities")
-    rounds = np.concatenate([draw.permutation(len(shown)) for _ in range(2)])
+    topic_N = np.array([work.topic for work in shown])
+    rounds = np.concatenate([_by_topic(draw, topic_N) for _ in range(2)])
     num_kinds = len(VERTICALS) * NUM_INSTANCES
     num_slots = min(len(rounds), max(num_kinds * _WORKS_PER_INSTANCE, len(shown) // 2))
     num_kinds = min(num_kinds, num_slots // _WORKS_PER_INSTANCE)
@@ -60,6 +61,12 @@ def placements(world: World) -> dict[int, tuple[Placement, ...]]:
     for slot in range(num_slots):
         by_look.setdefault(shown[int(rounds[slot])].video_id, []).append(slot % num_kinds)
     return {work.video_id: _place(settings.seed, work, by_look[work.look_of]) for work in world.works if work.look_of in by_look}
+
+
+def _by_topic(draw: np.random.Generator, topic_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Works in random order within their topics: instances, dealt out in turn, come to lie in different topics."""
+    order_N = draw.permutation(len(topic_N))
+    return order_N[np.argsort(topic_N[order_N], kind="stable")]
 
 
 def _place(seed: int, work: Work, kinds: list[int]) -> tuple[Placement, ...]:

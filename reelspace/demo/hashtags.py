@@ -1,7 +1,7 @@
 """Hashtags: 17 % of works carry them; two uses in three are about the work, the others are noise of three kinds.
 
 Noise looks as it does on real platforms: begging for traffic is spread over everything, hijacked trends come in bursts of a few days
-and spread over topics, unrelated tags come mostly from creators who repeat them under every work.
+and spread over topics, unrelated tags come from creators who repeat them, or disagree with what everybody else says about the work.
 """
 
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ def _main_chance(num_chosen: int) -> float:
 
 def _noise(draw: np.random.Generator, world: World, work: Work, creator: Creator, kind: NoiseKind) -> TagUse:
     if kind == "unrelated" and not creator.stuffs_tags and draw.random() < 0.5:
-        kind = "begging"  # most unrelated tags come from creators who stuff them
+        kind = "begging"  # unrelated tags come far more often from creators who stuff them
     if kind == "begging" and creator.stuffs_tags:
         kind = "unrelated"
     if kind == "trend":

@@ -11,21 +11,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import onnx
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file, write_artifact, write_manifest_file
 from reelspace.core.processes import child, stop
 from reelspace.core.store import Store, open_store
+from reelspace.model.tokenizer import Tokenizer
 from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.measure import Gallery
 from reelspace.search.scheduling.promote import Promotion
 from reelspace.search.scheduling.promote import promote as promote_index
 from reelspace.search.storage.layout import Collection, SpacePointer
+from reelspace.serving.signatures import EncoderSizes, config_pbtxt, text_signature
 from reelspace.serving.triton import TritonProcess
+from reelspace.serving.version import Version
 from reelspace.steps import build_index, promote
 
 SPACE_ID = "0123456789abcdef"
@@ -98,43 +103,52 @@ class Running:
     process: "subprocess.Popen[bytes]"
 
 
-def write_teacher(store: Store, root: Path) -> tuple[Path, Path]:
-    """Write an untrained tiny model as teacher and student; give the paths of their manifest files."""
-    import torch  # delays torch until a test needs an encoder
+def write_encoder(store: Store, root: Path) -> Artifact:
+    """Write a `repository` artifact whose text encoder is the mean of random word vectors: real on Triton, and made without torch."""
+    text_length, vocabulary_size = 16, 80
+    files = root / "text_encoder" / "1"
+    files.mkdir(parents=True)
+    Tokenizer.train(["ramen noodle soup", "the quick brown fox"] * 3, vocabulary_size, text_length).save(files / "tokenizer.json")
+    onnx.save(mean_of_words(vocabulary_size), files / "model.onnx")
+    facts = {"model": "text_encoder", "artifact_id": "0" * 64, "space_id": SPACE_ID, "opset": 17}
+    Version(**facts, dimension=DIMENSION, text_length=text_length).write(files)
+    signature = text_signature("text_encoder", EncoderSizes(dimension=DIMENSION))
+    (root / "text_encoder" / "config.pbtxt").write_text(config_pbtxt(signature))
+    return write_artifact(store, "repository", root, parents=(), code="", settings={})
 
-    from reelspace.model.checkpoint import save_model
-    from reelspace.model.model import ReelModel
-    from reelspace.model.presets import preset
-    from reelspace.model.tokenizer import Tokenizer
 
-    paths = []
-    for name, size in (("teacher", "tiny"), ("student", "tiny_student")):
-        torch.manual_seed(1)
-        settings = preset(size)
-        tokenizer = Tokenizer.train(["ramen noodle soup", "the quick brown fox"] * 3, settings.vocabulary_size, settings.text_length)
-        save_model(root / f"{name}-files", ReelModel(settings), tokenizer)
-        (root / f"{name}-files" / "space.json").write_text(json.dumps({"space_id": SPACE_ID, "dimension": settings.dimension}))
-        artifact = write_artifact(store, name, root / f"{name}-files", parents=(), code="", settings={})
-        write_manifest_file(artifact.manifest, root / name)
-        paths.append(root / name)
-    return paths[0], paths[1]
+def mean_of_words(vocabulary_size: int) -> onnx.ModelProto:
+    words_VD = np.random.default_rng(3).standard_normal((vocabulary_size, DIMENSION)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["words", "text"], ["found"]),
+        helper.make_node("Cast", ["text_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),
+        helper.make_node("Mul", ["found", "wide"], ["present"]),
+        helper.make_node("ReduceSum", ["present", "second"], ["sum"], keepdims=0),
+        helper.make_node("LpNormalization", ["sum"], ["embedding"], axis=-1, p=2),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("text", onnx.TensorProto.INT32, ["B", "L"]),
+        helper.make_tensor_value_info("text_mask", onnx.TensorProto.BOOL, ["B", "L"]),
+    ]
+    outputs = [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["B", DIMENSION])]
+    constants = {"words": words_VD, "last": np.array([2]), "second": np.array([1])}
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "mean_of_words", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 @pytest.fixture(scope="session")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Promoted:
-    from reelspace.steps import export  # delays torch until a test needs an encoder
-
     root = tmp_path_factory.mktemp("promoted")
     store, gallery = open_store(str(root / "store")), make_gallery()
-    teacher, student = write_teacher(store, root)
+    write_manifest_file(write_encoder(store, root / "encoder-files").manifest, root / "repository")
     vectors = write_vectors(store, root / "vectors-files", gallery)
     write_manifest_file(vectors.manifest, root / "vectors")
+    evaluation = write_evaluation(store, root / "evaluation-files", [vectors.id], {"passed": True, "rows": []})
+    write_manifest_file(evaluation.manifest, root / "evaluation")
     with store_in_environment(store.url):
-        export.run(str(teacher), str(student), str(root / "repository"), "{}")
         build_index.run(str(root / "vectors"), str(root / "index"), '{"num_shards": 2}')
-        parents = [vectors.id, *(read_manifest_file(path).id for path in (teacher, student))]
-        evaluation = write_evaluation(store, root / "evaluation-files", parents, {"passed": True, "rows": []})
-        write_manifest_file(evaluation.manifest, root / "evaluation")
         promote.run(*(str(root / name) for name in ("evaluation", "repository", "index", "promotion")), "{}")
     copy = open_artifact(store, read_manifest_file(root / "promotion").id).read("spaces/current.json")
     assert copy == store.get("spaces/current.json")

@@ -43,6 +43,7 @@ REFUSED = {
     "other text model": (json.dumps({"query": {"text": "x", "model": "bert"}}), "query.model"),
     "no text model": (json.dumps({"query": {"text": "x"}}), "query.model"),
     "empty text": (json.dumps({"query": {"text": " ", "model": "text_encoder"}}), "query.text"),
+    "invisible text": (json.dumps({"query": {"text": "\u200b\u200b", "model": "text_encoder"}}), "query.text"),
     "long text": (json.dumps({"query": {"text": "x" * 20_000, "model": "text_encoder"}}), "query.text"),
     "lone surrogate": ('{"query": {"text": "\\ud800", "model": "text_encoder"}}', "body"),
     "filter is a list": (json.dumps({"query": GOOD, "filter": []}), "filter"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reelspace.search.access.fanout import Fanout, Found
 from reelspace.search.access.query_request import PointTarget, QueryRequest, RequestRefused, TextTarget
 from reelspace.search.access.served import Served
-from reelspace.search.access.shard_client import ShardQuery
+from reelspace.search.access.shard_client import ModelRefused, ShardQuery
 from reelspace.search.access.text_encoder import TextEncoder
 from reelspace.search.storage.layout import shard_of_ids
 
@@ -50,7 +50,11 @@ class Searcher:
         if isinstance(request.target, TextTarget):
             if self.text is None:
                 raise RequestRefused(f"{request.where}query.text", "no text encoder was promoted with this collection")
-            return await self.text.encode(request.target.text, timeout_s)
+            try:
+                return await self.text.encode(request.target.text, timeout_s)
+            except ModelRefused as error:
+                # Which characters can be read only the encoder knows.
+                raise RequestRefused(f"{request.where}query.text", str(error)) from error
         if isinstance(request.target, PointTarget):
             point_id = request.target.point_id
             shard = int(shard_of_ids(np.array([point_id]), self.served.collection.num_shards)[0])

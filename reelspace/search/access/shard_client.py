@@ -33,6 +33,10 @@ class ShardFailed(ServerUnavailable):
     """Shards answered with an error; the message names them."""
 
 
+class ModelRefused(InternalError):
+    """A model called a request bad that the gateway had let through."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardQuery:
     """One checked query: a finite vector of length 1, hits wanted, ids that must not be hits."""
@@ -103,7 +107,7 @@ async def infer(
     Raises:
         ShardTimeout: no answer within timeout_s.
         ShardFailed: the server cannot be reached, or the model failed.
-        InternalError: the model refused the request, which was checked before.
+        ModelRefused: the model called the request bad.
     """
     tensors = [_tensor(name, values) for name, values in inputs.items()]
     outputs = [triton.InferRequestedOutput(name) for name in wanted]
@@ -114,7 +118,7 @@ async def infer(
         if status.endswith("DEADLINE_EXCEEDED"):
             raise ShardTimeout(f"{model} did not answer within {timeout_s:.3g} s") from error
         if status.endswith("INVALID_ARGUMENT"):
-            raise InternalError(f"{model} refused a request of the gateway: {message}") from error
+            raise ModelRefused(f"{model} refused a request of the gateway: {message}") from error
         raise ShardFailed(f"{model}: {message}") from error
 
 

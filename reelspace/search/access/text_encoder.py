@@ -25,6 +25,7 @@ class TextEncoder:
         """Give the vector of a text.
 
         Raises:
+            ModelRefused: the encoder can read nothing of the text.
             InternalError: the encoder embeds into another space than the collection's.
             ShardTimeout, ShardFailed: Triton did not answer.
         """

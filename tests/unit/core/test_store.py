@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, InternalError, PreconditionFailed, SettingError
+from reelspace.core.s3_store import S3Store
 from reelspace.core.store import Store, open_store
 
 BAD_KEYS = [
@@ -28,6 +29,9 @@ BAD_KEYS = [
     ".reelspace/x",
     "\ud800",
 ]
+
+
+MOTO_RACES = "moto checks the condition and writes without a lock between: two writers may both win there, so it cannot prove this"
 
 
 def run_together(work: Callable[[int], None], num: int) -> None:
@@ -100,6 +104,8 @@ def test_put_if_absent_writes_once(store: Store) -> None:
 
 
 def test_put_if_absent_has_one_winner_among_many(store: Store) -> None:
+    if isinstance(store, S3Store):
+        pytest.skip(MOTO_RACES)
     for turn in range(5):
         winners: list[int] = []
 
@@ -130,6 +136,8 @@ def test_put_if_match_refuses_an_absent_object(store: Store) -> None:
 
 
 def test_put_if_match_loses_no_increment(store: Store) -> None:
+    if isinstance(store, S3Store):
+        pytest.skip(MOTO_RACES)
     store.put("counter", b"0")
 
     def add(_number: int) -> None:
