@@ -4,11 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from reelspace.core.errors import InternalError, ReelspaceError, TemporaryError, UserError
-from reelspace.core.steps import run_main
+from reelspace.core.program import run_main
+from reelspace.train.heartbeat import SILENT_S
 from reelspace.train.launcher import launch
-
-_ERRORS: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryError}
 
 
 def main() -> None:
@@ -16,10 +14,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reelspace.train", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="JSON file of a TrainJob")
     parser.add_argument("--run", required=True, type=Path, help="directory of checkpoints and logs, kept for the next try")
+    parser.add_argument("--with-parent", action="store_true", help="end at once, without saving, when the starting process has ended")
+    parser.add_argument("--silent-s", type=float, default=SILENT_S, help="seconds without a sign of life after which the training is ended")
     arguments = parser.parse_args()
-    ending = launch(arguments.config, arguments.run)
-    if ending.exit_code:
-        raise _ERRORS.get(ending.exit_code, InternalError)(ending.message)
+    launch(arguments.config, arguments.run, with_parent=arguments.with_parent, silent_s=arguments.silent_s)
 
 
 if __name__ == "__main__":

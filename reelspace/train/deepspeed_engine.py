@@ -1,4 +1,4 @@
-"""The engine for many processes: DeepSpeed with ZeRO stages 0 to 3. The only home of the deepspeed import."""
+"""The engine for many processes: DeepSpeed with ZeRO stages 0 to 2. The only home of the deepspeed import."""
 
 import logging
 import math
@@ -75,10 +75,8 @@ class DeepSpeedEngine:
             raise InternalError(f"DeepSpeed found no state in {directory}")
 
     def weights(self) -> dict[str, Tensor]:
-        """Give every weight of the objective; stage 3 collects them from all processes."""
-        module = self._engine.module
-        with deepspeed.zero.GatheredParameters(list(module.parameters()), enabled=self._stage == 3):
-            return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        """Give every weight of the objective."""
+        return {name: tensor.detach() for name, tensor in self._engine.module.state_dict().items()}
 
     def _plain_norm(self) -> float:
         """Give the norm of the averaged gradients, which stage 0 neither keeps nor checks."""

@@ -1,32 +1,64 @@
 """Signs of life: every process touches its file each step; the launcher ends a training in which one has fallen silent."""
 
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SILENT_S = 60.0
 START_S = 300.0
+_INTERVAL_S = 1.0
 
 
-def beat(run: Path, rank: int) -> None:
+def beat(records: Path, rank: int) -> None:
     """Say that this process is alive."""
-    (run / f"heartbeat-{rank}").touch()
+    (records / f"heartbeat-{rank}").touch()
 
 
-@dataclass(frozen=True, slots=True)
+@contextmanager
+def beating(records: Path, rank: int, limit_s: float) -> Iterator[None]:
+    """Keep saying so while the block does one long thing (reads data, saves), for `limit_s` seconds at most."""
+    done = threading.Event()
+    deadline_s = time.monotonic() + limit_s
+
+    def keep_beating() -> None:
+        while time.monotonic() < deadline_s:
+            beat(records, rank)
+            if done.wait(_INTERVAL_S):
+                return
+
+    thread = threading.Thread(target=keep_beating, daemon=True, name="heartbeat")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 class Watch:
-    """Watches the processes of one launch, started at `started_at` (seconds since the epoch)."""
+    """Watches the processes of one launch by the changes of their files; a jump of the wall clock does not matter.
 
-    run: Path
-    num_processes: int
-    started_at: float
+    Args:
+        silent_s: seconds without a sign after which a process counts as silent; before its first sign it has START_S.
+        clock: rising seconds.
+    """
 
-    def silent_rank(self, now: float | None = None) -> int | None:
-        """Give a process that has been silent too long: SILENT_S after its last sign, START_S before its first."""
-        now = time.time() if now is None else now
-        for rank in range(self.num_processes):
-            path = self.run / f"heartbeat-{rank}"
-            last = path.stat().st_mtime if path.exists() else 0.0
-            if now > (last + SILENT_S if last >= self.started_at else self.started_at + START_S):
-                return rank
-        return None
+    def __init__(self, records: Path, num_processes: int, silent_s: float = SILENT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._files = [records / f"heartbeat-{rank}" for rank in range(num_processes)]
+        self._silent_s = silent_s
+        self._clock = clock
+        self._marks: list[int | None] = [None] * num_processes
+        self._heard_s = [clock()] * num_processes
+
+    def silent_ranks(self) -> tuple[int, ...]:
+        """Give the processes that have been silent too long, the one silent for longest first."""
+        now_s = self._clock()
+        for rank, file in enumerate(self._files):
+            mark = file.stat().st_mtime_ns if file.exists() else None
+            if mark != self._marks[rank]:
+                self._marks[rank], self._heard_s[rank] = mark, now_s
+        patience_s = [START_S if mark is None else self._silent_s for mark in self._marks]
+        silent = [rank for rank, heard_s in enumerate(self._heard_s) if now_s - heard_s > patience_s[rank]]
+        return tuple(sorted(silent, key=lambda rank: self._heard_s[rank]))

@@ -9,16 +9,22 @@ from reelspace.core.errors import UserError
 from reelspace.core.settings import Settings
 from reelspace.train.settings import DistillSettings, RunSettings, TrainSettings
 
+CHECKPOINTS = "checkpoints"
+"""Where in a run directory the checkpoints lie."""
+
 
 class TrainJob(Settings):
-    """One training: its settings and where its inputs lie."""
+    """One training: its settings and where its inputs and outputs lie."""
 
     kind: Literal["pretrain", "distill"] = Field(description="What is trained.")
     store: str = Field(description="Directory or s3://bucket/prefix of the shards.")
     shards: str = Field(pattern=r"^[0-9a-f]{64}$", description="Id of the artifact of shards.")
     labels: Path = Field(description="Directory of the fetched `labels` artifact.")
     teacher: Path | None = Field(None, description="Directory of the fetched `teacher` artifact; only for distillation.")
-    out: Path = Field(description="Directory the trained model is written to.")
+    out: Path = Field(description="Directory the trained model and its log are written to.")
+    unfinished: Path | None = Field(
+        None, description="Directory on the run directory's file system where checkpoints are written first; None: in the run directory."
+    )
     pretrain: TrainSettings | None = Field(None, description="Settings of pretraining.")
     distill: DistillSettings | None = Field(None, description="Settings of distillation.")
 
@@ -50,3 +56,5 @@ def check_job(job: TrainJob) -> None:
         raise UserError(f"batch_size is {settings.batch_size}, expected a multiple of num_processes = {settings.num_processes}")
     if settings.engine == "torch" and settings.num_processes > 1:
         raise UserError(f"engine is torch, which is one process; num_processes is {settings.num_processes}: choose deepspeed")
+    if settings.engine == "deepspeed" and settings.zero_stage == 3:
+        raise UserError("zero_stage is 3, expected 0, 1 or 2: the weights themselves are not spread over processes yet")

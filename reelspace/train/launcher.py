@@ -1,97 +1,173 @@
-"""Starts a training, watches it, and says how it ended: torchrun itself answers 1 to every failure.
+"""Starts a training, watches it, and says how it ended.
 
 exit.json in the run directory: {exit_code, error, message}; 0 done, 2 an input or setting is wrong, 75 try again, 70 a bug.
 """
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
+from reelspace.core.errors import OutputOccupied, TemporaryError, UserError, as_reelspace_error
+from reelspace.core.locks import locked_directory
 from reelspace.core.processes import child, stop
 from reelspace.core.settings import read
 from reelspace.train.heartbeat import SILENT_S, Watch
 from reelspace.train.job import TrainJob, check_job
+from reelspace.train.roster import Ending, Roster
 
 EXIT_FILE = "exit.json"
 SAVE_GRACE_S = 60.0
-_WATCH_INTERVAL_S = 1.0
+_POLL_S = 0.1
+_MANY_MACHINES = "PET_NNODES"
+
+
+def launch(config: Path, run: Path, *, with_parent: bool = False, silent_s: float = SILENT_S) -> None:
+    """Run the training that `config` describes in `run`, which keeps checkpoints for the next try; exit.json says how it ended.
+
+    Args:
+        with_parent: end at once, without saving, when the process that started this one has ended.
+        silent_s: seconds without a sign of life of a process after which the training is ended.
+
+    Raises:
+        ReelspaceError: as the training ended; SIGTERM lets it save first and is a TemporaryError.
+
+    Environment: PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT, as torchrun reads them: several
+    machines that share `run`. Each keeps its records in `machine-<rank>`; exit.json of the first lies in `run` itself.
+    """
+    records = run / f"machine-{os.environ.get('PET_NODE_RANK', '0')}"
+    records.mkdir(parents=True, exist_ok=True)
+    exit_file = (run if records.name == "machine-0" else records) / EXIT_FILE
+    exit_file.unlink(missing_ok=True)
+    try:
+        ending = _train(_Launch(config, run, records, silent_s), _Stop(os.getppid() if with_parent else None))
+    except Exception as caught:
+        Ending.of(as_reelspace_error(caught)).write(exit_file)
+        raise
+    ending.write(exit_file)
+    ending.raise_error()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a training ended."""
+class _Launch:
+    config: Path
+    run: Path
+    records: Path
+    silent_s: float
 
-    exit_code: int
-    error: str = ""
-    message: str = ""
+    def job(self) -> TrainJob:
+        if not self.config.is_file():
+            raise UserError(f"--config {self.config}: expected the JSON file of a TrainJob, there is no such file")
+        job = read(TrainJob, self.config.read_text())
+        check_job(job)
+        return job
 
 
-def launch(config: Path, run: Path) -> Ending:
-    """Run the training that `config` describes in `run`, which keeps checkpoints for the next try."""
-    job = read(TrainJob, config.read_text())
-    check_job(job)
-    run.mkdir(parents=True, exist_ok=True)
-    for stale in (*run.glob("exit*.json"), *run.glob("heartbeat-*")):
-        stale.unlink()
-    num_processes = job.run_settings.num_processes
-    process = child(_command(config, run, num_processes), env=_environment(num_processes))
-    watch = Watch(run, num_processes, time.time() - 1)
-    previous = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+@dataclass
+class _Stop:
+    """Whether SIGTERM or Ctrl-C came, and whether there is anybody left to save for."""
+
+    parent: int | None
+    is_asked: bool = False
+
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_asked = True
+
+    @property
+    def is_orphaned(self) -> bool:
+        return self.parent is not None and os.getppid() != self.parent
+
+
+def _train(launch: _Launch, asked: _Stop) -> Ending:
+    num_processes = _num_processes(launch.job())
+    roster = Roster(launch.records)
+    with ExitStack() as stack:
+        stack.enter_context(_signals(asked))
+        stack.enter_context(_occupied(launch.records, asked))
+        # Processes of a launcher that was killed must not write beside the new ones.
+        roster.end_all()
+        roster.clear()
+        meeting = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reelspace-train-")))
+        agent = child(_command(launch, meeting, num_processes), env=_environment(num_processes))
+        stack.callback(stop, agent)
+        stack.callback(roster.end_all)
+        silent = _wait(agent, roster, Watch(launch.records, num_processes, launch.silent_s), asked)
+        if not silent:
+            return roster.verdict(agent.returncode, num_processes)
+        names = " and ".join(str(rank) for rank in silent)
+        message = f"process {names} gave no sign of life for {launch.silent_s:.0f} s: ended; run again to go on from the last checkpoint"
+        return Ending.of(TemporaryError(message))
+
+
+def _wait(agent: "subprocess.Popen[bytes]", roster: Roster, watch: Watch, asked: _Stop) -> tuple[int, ...]:
+    """Wait until the training ends or a process falls silent; gives the silent ones."""
+    is_told = False
+    while agent.poll() is None:
+        if asked.is_orphaned:
+            roster.end_all()
+        elif asked.is_asked and not is_told:
+            is_told = True
+            # To the workers themselves, which save: torchrun would kill them after 30 s.
+            if not roster.send(signal.SIGTERM):
+                agent.terminate()
+        silent = watch.silent_ranks()
+        if silent:
+            return silent
+        time.sleep(_POLL_S)
+    return ()
+
+
+@contextmanager
+def _signals(asked: _Stop) -> Iterator[None]:
+    before = {number: signal.signal(number, asked.ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        ending = _wait(process, watch) or _ending(process.returncode, run)
+        yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
-        stop(process, SAVE_GRACE_S)
-    (run / EXIT_FILE).write_text(json.dumps(asdict(ending)))
-    return ending
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _command(config: Path, run: Path, num_processes: int) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(num_processes)]
-    if "PET_NNODES" not in os.environ:
-        torchrun += ["--nnodes", "1", "--master-addr", "127.0.0.1", "--master-port", str(_free_port())]
-    return [*torchrun, "-m", "reelspace.train.worker", str(config), str(run)]
+@contextmanager
+def _occupied(run: Path, asked: _Stop) -> Iterator[None]:
+    """Hold the run directory; a launcher that was told to stop may need a moment to let go of it."""
+    deadline_s = time.monotonic() + SAVE_GRACE_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked_directory(run))
+                break
+            except OutputOccupied:
+                if asked.is_asked or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_POLL_S)
+        yield
 
 
-def _environment(num_processes: int) -> dict[str, str]:
-    threads = str(max(1, (os.cpu_count() or 1) // num_processes))
+def _num_processes(job: TrainJob) -> int:
+    """Give the processes of this machine; with several machines the platform says how many (PET_NPROC_PER_NODE)."""
+    told = os.environ.get("PET_NPROC_PER_NODE", "")
+    return int(told) if told.isdigit() else job.run_settings.num_processes
+
+
+def _command(launch: _Launch, meeting: Path, num_processes: int) -> list[str]:
+    torchrun = [sys.executable, "-m", "reelspace.train.agent", "--nproc-per-node", str(num_processes)]
+    worker = ["-m", "reelspace.train.worker", *map(str, (launch.config, launch.run, launch.records))]
+    if _MANY_MACHINES in os.environ:
+        return [*torchrun, *worker]
+    # One machine meets in a file: torch's store would listen on every interface.
+    place = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(meeting / "agent"), "--rdzv-id", "one"]
+    return [*torchrun, "--nnodes", "1", *place, *worker, str(meeting / "workers")]
+
+
+def _environment(num_processes: int) -> Mapping[str, str]:
+    threads = str(max(1, len(os.sched_getaffinity(0)) // num_processes))
     quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning", "DS_ACCELERATOR": "cpu"}
-    return {**os.environ, "OMP_NUM_THREADS": threads, **quiet}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait(process: "subprocess.Popen[bytes]", watch: Watch) -> Ending | None:
-    """Wait for the end; gives an ending of our own when a process fell silent."""
-    while True:
-        try:
-            process.wait(_WATCH_INTERVAL_S)
-        except subprocess.TimeoutExpired:
-            rank = watch.silent_rank()
-            if rank is None:
-                continue
-            os.killpg(process.pid, signal.SIGKILL)
-            return Ending(
-                75, "TemporaryError", f"process {rank} gave no sign of life for {SILENT_S:.0f} s and was ended; run again to go on"
-            )
-        return None
-
-
-def _ending(code: int, run: Path) -> Ending:
-    if code == 0:
-        return Ending(0)
-    told = [Ending(**json.loads(path.read_text())) for path in sorted(run.glob("exit-*.json"))]
-    # A bug or a wrong input in one process ends the others, which then report a lost connection.
-    ranked = sorted(told, key=lambda ending: {2: 0, 70: 1}.get(ending.exit_code, 2))
-    stopped = Ending(75, "TemporaryError", f"the training processes were ended from outside (torchrun answered {code}); run again to go on")
-    return ranked[0] if ranked else stopped
+    loopback = {} if _MANY_MACHINES in os.environ else {"GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return {"OMP_NUM_THREADS": threads, **os.environ, **quiet, **loopback}

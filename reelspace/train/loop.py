@@ -1,121 +1,161 @@
 """The training loop: batches in, steps of the engine, a log line now and then, checkpoints, and a clean stop on SIGTERM."""
 
-import json
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from reelspace.core.errors import TemporaryError, UserError
 from reelspace.core.log import log
-from reelspace.core.progress import progress
+from reelspace.core.progress import Progress, progress
 from reelspace.train.batches import Batch
 from reelspace.train.checkpoints import Checkpoints
 from reelspace.train.engine import Engine, StepResult
 from reelspace.train.group import Group
-from reelspace.train.heartbeat import beat
+from reelspace.train.heartbeat import beat, beating
 from reelspace.train.schedule import learning_rate
 from reelspace.train.settings import RunSettings
+from reelspace.train.train_log import TrainLog
 
 MAX_SKIPPED_IN_A_ROW = 20
-LOG_FILE = "train_log.jsonl"
+_SAVE_LIMIT_S = 1800.0
 
 MakeBatch = Callable[[int], Batch]
+Report = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class LoopPlace:
+    """Where a process writes: signs of life under its name on this machine, the log, and the checkpoints of the run."""
+
+    records: Path
+    local_rank: int
+    train_log: TrainLog
+    checkpoints: Checkpoints
+
+
+@dataclass
 class Loop:
-    """One process's part in one training."""
+    """One process's part in one training; `report` is called with the figures of every logged step."""
 
     engine: Engine
     make_batch: MakeBatch
     settings: RunSettings
-    run: Path
     group: Group
+    place: LoopPlace
+    report: Report = lambda _step, _figures: None
+    num_skipped: int = 0
+    _num_in_a_row: int = 0
+    _pace: "_Pace" = field(default_factory=lambda: _Pace())
 
     def fit(self) -> None:
         """Train from the newest whole checkpoint to the last step.
 
         Raises:
             TemporaryError: SIGTERM came; what was done is saved, run again to go on.
-            UserError: too many steps in a row had no finite loss.
+            UserError: too many steps in a row had no finite loss, or the checkpoint is not of this training.
         """
-        checkpoints = Checkpoints(self.run / "checkpoints", self.group)
-        stop = _StopFlag()
-        first = self._resume(checkpoints)
-        journal = _Journal(self.run / LOG_FILE, first) if self.group.rank == 0 else None
-        skipped, started, num_skipped = 0, time.monotonic(), 0
-        with progress(self.settings.steps - first, "train") if journal else _silent() as bar:
-            for step in range(first, self.settings.steps):
-                beat(self.run, self.group.rank)
-                rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
-                result = self.engine.step(self.make_batch(step), rate)
-                skipped = self._count_skipped(result, skipped, step)
-                num_skipped += result.is_skipped
-                done = step + 1
-                if journal:
-                    per_s = (done - first) * self.settings.batch_size / (time.monotonic() - started)
-                    if done % self.settings.log_every == 0 or done == self.settings.steps:
-                        journal.write(done, {**result.figures, "learning_rate": rate, "samples_per_s": per_s, "skipped": num_skipped})
-                    bar.advance(1, loss=round(result.figures["loss"], 4), samples_per_s=round(per_s, 1))
-                if self.group.any(stop.is_set) and done < self.settings.steps:
-                    checkpoints.save(self.engine, done)
-                    raise TemporaryError(f"stopped by SIGTERM after step {done} of {self.settings.steps}; saved, run again to go on")
-                if done % self.settings.checkpoint_every == 0 and done < self.settings.steps:
-                    checkpoints.save(self.engine, done)
+        num_steps = self.settings.steps
+        with _stop_flag() as stop:
+            first = self._resume()
+            with _shown(num_steps, first, is_shown=self.group.rank == 0) as bar:
+                for step in range(first, num_steps):
+                    self._step(step, bar)
+                    done = step + 1
+                    must_stop = self.group.any(stop.is_set) and done < num_steps
+                    if must_stop or (done % self.settings.checkpoint_every == 0 and done < num_steps):
+                        self._save(done)
+                    if must_stop:
+                        raise TemporaryError(f"stopped by SIGTERM after step {done} of {num_steps}; saved, run again to go on")
 
-    def _resume(self, checkpoints: Checkpoints) -> int:
-        found = checkpoints.newest(self.engine.layout)
+    def _step(self, step: int, bar: Progress) -> None:
+        beat(self.place.records, self.place.local_rank)
+        rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
+        result = self.engine.step(self.make_batch(step), rate)
+        self._count_skipped(result, step)
+        self._pace.num_works += self.settings.batch_size
+        done = step + 1
+        if done % self.settings.log_every == 0 or done == self.settings.steps:
+            figures = {**result.figures, "learning_rate": rate, "samples_per_s": self._pace.take(), "num_skipped": self.num_skipped}
+            self.place.train_log.write(done, figures)
+            self.report(done, figures)
+        bar.advance(1, loss=round(result.figures["loss"], 4), samples_per_s=round(self._pace.per_s, 1))
+
+    def _save(self, done: int) -> None:
+        with beating(self.place.records, self.place.local_rank, _SAVE_LIMIT_S):
+            self.place.checkpoints.save(self.engine, done, self.place.train_log.path, self.num_skipped)
+
+    def _resume(self) -> int:
+        found = self.place.checkpoints.newest(self.engine.layout)
+        self.place.train_log.begin(None if found is None else found.directory)
         if found is None:
             return 0
-        step, directory = found
-        self.engine.load(directory)
-        log("resumed", step=step, rank=self.group.rank)
-        return step
+        self.engine.load(found.directory)
+        self.num_skipped = found.facts.num_skipped
+        log("resumed", step=found.facts.step, rank=self.group.rank)
+        return found.facts.step
 
-    def _count_skipped(self, result: StepResult, before: int, step: int) -> int:
-        in_a_row = before + 1 if result.is_skipped else 0
-        if result.is_skipped:
-            log("step_skipped", step=step, loss=result.figures["loss"])
-        if in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise UserError(f"{in_a_row} steps in a row up to step {step} had no finite loss or gradient; lower the learning rate")
-        return in_a_row
+    def _count_skipped(self, result: StepResult, step: int) -> None:
+        self._num_in_a_row = self._num_in_a_row + 1 if result.is_skipped else 0
+        self.num_skipped += result.is_skipped
+        if result.is_skipped and self.group.rank == 0:
+            log("step_skipped", step=step, reason=f"the loss ({result.figures['loss']}) or its gradient is not finite")
+        if self._num_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise UserError(
+                f"{self._num_in_a_row} steps in a row, up to step {step}, had no finite loss or gradient: "
+                f"lower optimizer.learning_rate ({self.settings.optimizer.learning_rate:g}) or look at the works of these batches"
+            )
 
 
+@dataclass
+class _Pace:
+    """Works per second since the last line."""
+
+    num_works: int = 0
+    per_s: float = 0.0
+    _since_s: float = field(default_factory=time.monotonic)
+
+    def take(self) -> float:
+        now_s = time.monotonic()
+        self.per_s = self.num_works / max(now_s - self._since_s, 1e-9)
+        self.num_works, self._since_s = 0, now_s
+        return self.per_s
+
+
+@dataclass
 class _StopFlag:
-    """Set by SIGTERM from then on."""
+    is_set: bool = False
 
-    def __init__(self) -> None:
-        self.is_set = False
-        signal.signal(signal.SIGTERM, self._set)
-
-    def _set(self, _number: int, _frame: FrameType | None) -> None:
+    def raise_flag(self, _number: int, _frame: FrameType | None) -> None:
         self.is_set = True
 
 
-class _Journal:
-    """train_log.jsonl; lines after the step that a resume starts from are dropped, so that each step is told once."""
-
-    def __init__(self, path: Path, first: int) -> None:
-        self._path = path
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= first] if path.exists() else []
-        path.write_text("".join(line + "\n" for line in kept))
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **{name: round(float(value), 6) for name, value in figures.items()}}) + "\n")
+@contextmanager
+def _stop_flag() -> Iterator[_StopFlag]:
+    """Give a flag that SIGTERM sets while the block runs."""
+    flag = _StopFlag()
+    before = signal.signal(signal.SIGTERM, flag.raise_flag)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-class _silent:
-    """Progress of the processes that show none."""
+@contextmanager
+def _shown(num_steps: int, first: int, *, is_shown: bool) -> Iterator[Progress]:
+    """Show the progress of one process among all."""
+    if not is_shown:
+        yield _Silence()
+        return
+    with progress(num_steps, "train") as bar:
+        if first:
+            bar.advance(first)
+        yield bar
 
-    def __enter__(self) -> "_silent":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        return None
-
+class _Silence:
     def advance(self, n: int = 1, **figures: object) -> None:
         """Say nothing."""

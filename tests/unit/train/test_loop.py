@@ -1,37 +1,20 @@
-"""A resumed training equals an uninterrupted one, and only whole checkpoints are taken up."""
+"""A resumed training equals an uninterrupted one; it stops when asked, and when nothing can come of it."""
 
 import json
 import os
 import signal
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from reelspace.core.errors import TemporaryError, UserError
-from reelspace.model.model import ReelModel
-from reelspace.train.batches import Batch, make_batch
-from reelspace.train.checkpoints import Checkpoints
-from reelspace.train.group import Group
-from reelspace.train.heartbeat import SILENT_S, START_S, Watch, beat
-from reelspace.train.loop import LOG_FILE, MAX_SKIPPED_IN_A_ROW, Loop
-from reelspace.train.objective import PretrainObjective
-from reelspace.train.settings import TrainSettings
-from reelspace.train.torch_engine import TorchEngine
-from tests.unit.train.builders import make_data, make_tokenizer, model_settings
-
-SETTINGS = TrainSettings(steps=6, batch_size=8, checkpoint_every=2, log_every=1, engine="torch")
-
-
-def make_loop(run: Path, settings: TrainSettings = SETTINGS) -> Loop:
-    torch.manual_seed(0)
-    data = make_data()
-    tokenizer = make_tokenizer(data)
-    objective = PretrainObjective(ReelModel(model_settings(tokenizer)), data.labels_NK.shape[1], settings.objective)
-    batches = partial(make_batch, data, tokenizer, settings, rank=0, world_size=1)
-    run.mkdir(exist_ok=True)
-    return Loop(TorchEngine(objective, settings.optimizer), batches, settings, run, Group())
+from reelspace.train.batches import Batch
+from reelspace.train.loop import MAX_SKIPPED_IN_A_ROW, Loop
+from reelspace.train.train_log import LOG_FILE
+from tests.unit.train.loops import SETTINGS, make_loop
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -48,14 +31,7 @@ def stopped_at(loop: Loop, step: int) -> Loop:
             os.kill(os.getpid(), signal.SIGTERM)
         return loop.make_batch(asked)
 
-    return Loop(loop.engine, batches, loop.settings, loop.run, loop.group)
-
-
-@pytest.fixture(autouse=True)
-def _restore_sigterm():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    return replace(loop, make_batch=batches)
 
 
 def test_a_training_stopped_by_sigterm_resumes_to_the_same_losses_and_weights(tmp_path: Path):
@@ -70,53 +46,57 @@ def test_a_training_stopped_by_sigterm_resumes_to_the_same_losses_and_weights(tm
         assert torch.equal(weight, resumed.engine.weights()[name]), name
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_is_taken(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    loop = make_loop(tmp_path)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", Group())
-    checkpoints.save(loop.engine, 2)
-    checkpoints.save(loop.engine, 4)
-    assert checkpoints.newest("torch") == (4, tmp_path / "checkpoints" / "step-00000004")
-    path = tmp_path / "checkpoints" / "step-00000004" / "torch.pt"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    assert checkpoints.newest("torch") == (2, tmp_path / "checkpoints" / "step-00000002")
-    assert "torch.pt is damaged" in capfd.readouterr().err
-    (tmp_path / "checkpoints" / "step-00000002" / "manifest.json").write_text('{"step": 2')
-    assert checkpoints.newest("torch") is None
+def test_lines_logged_after_the_checkpoint_that_a_resume_takes_are_told_once(tmp_path: Path):
+    broken = make_loop(tmp_path)
 
+    def batches(asked: int) -> Batch:
+        if asked == 5:
+            raise KeyboardInterrupt
+        return broken.make_batch(asked)
 
-def test_a_checkpoint_of_another_layout_is_not_taken_up(tmp_path: Path):
-    loop = make_loop(tmp_path)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", Group())
-    checkpoints.save(loop.engine, 2)
-    assert checkpoints.newest("deepspeed-zero1-2") is None
-
-
-def test_only_the_last_two_checkpoints_are_kept(tmp_path: Path):
-    loop = make_loop(tmp_path)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", Group())
-    for step in (2, 4, 6):
-        checkpoints.save(loop.engine, step)
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    with pytest.raises(KeyboardInterrupt):
+        replace(broken, make_batch=batches).fit()
+    with (tmp_path / LOG_FILE).open("a") as file:
+        file.write('{"step": 6, "lo')
+    make_loop(tmp_path).fit()
+    assert sorted(losses(tmp_path)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_batches_without_a_finite_loss_are_skipped_and_many_in_a_row_stop_the_run(tmp_path: Path):
-    loop = make_loop(tmp_path, SETTINGS.model_copy(update={"steps": 50}))
+    loop = make_loop(tmp_path, SETTINGS.model_copy(update={"steps": 50, "checkpoint_every": 50}))
     before = {name: weight.clone() for name, weight in loop.engine.weights().items()}
     with torch.no_grad():
         loop.engine.weights()["label_scale"].fill_(float("nan"))
-    with pytest.raises(UserError, match=f"{MAX_SKIPPED_IN_A_ROW} steps in a row"):
+    with pytest.raises(UserError, match=rf"{MAX_SKIPPED_IN_A_ROW} steps in a row.*learning_rate"):
         loop.fit()
     after = loop.engine.weights()
     assert all(torch.equal(before[name], after[name]) for name in before if name != "label_scale")
+    lines = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert [line["loss"] for line in lines] == [None] * (MAX_SKIPPED_IN_A_ROW - 1)
+    assert lines[-1]["num_skipped"] == MAX_SKIPPED_IN_A_ROW - 1
 
 
-def test_a_process_is_silent_after_its_last_sign_or_when_it_never_gave_one(tmp_path: Path):
-    beat(tmp_path, 0)
-    last = (tmp_path / "heartbeat-0").stat().st_mtime
-    watch = Watch(tmp_path, 2, last - 1)
-    assert watch.silent_rank(last + 1) is None
-    assert watch.silent_rank(last + SILENT_S + 1) == 0
-    beat(tmp_path, 0)
-    assert Watch(tmp_path, 2, last - START_S).silent_rank(last + 2) == 1
+def test_skipped_steps_stay_counted_after_a_resume(tmp_path: Path):
+    loop = make_loop(tmp_path)
+    loop.num_skipped = 3
+    with pytest.raises(TemporaryError):
+        stopped_at(loop, 1).fit()
+    resumed = make_loop(tmp_path)
+    resumed.fit()
+    assert resumed.num_skipped == 3
+
+
+def test_figures_go_out_by_the_callback_as_they_are_logged(tmp_path: Path):
+    reported: dict[int, Mapping[str, float]] = {}
+    loop = make_loop(tmp_path, SETTINGS.model_copy(update={"log_every": 4}))
+    replace(loop, report=lambda step, figures: reported.update({step: figures})).fit()
+    assert sorted(reported) == [4, 6]
+    assert {"loss", "loss_nt_xent", "loss_video_text", "loss_labels", "learning_rate", "samples_per_s"} <= set(reported[6])
+    assert reported[6]["samples_per_s"] > 0
+    assert losses(tmp_path) == {step: figures["loss"] for step, figures in reported.items()}
+
+
+def test_sigterm_means_what_it_meant_before_once_the_training_is_over(tmp_path: Path):
+    before = signal.getsignal(signal.SIGTERM)
+    make_loop(tmp_path).fit()
+    assert signal.getsignal(signal.SIGTERM) is before

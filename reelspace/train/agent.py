@@ -1,0 +1,23 @@
+"""torchrun without its noise: the workers say themselves what failed, in one line."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args, run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run torchrun with its own arguments; 1 when a worker failed or a signal came."""
+    logging.disable()
+    try:
+        run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]
+    except (ChildFailedError, SignalException):
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

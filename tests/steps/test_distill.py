@@ -1,0 +1,44 @@
+"""The distill step: a student in its teacher's space, trained by DeepSpeed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from reelspace.model.checkpoint import load_model
+from reelspace.train.settings import DistillSettings
+from tests.steps.training_steps import FILES, PRETRAIN, Place, logged
+
+SETTINGS = DistillSettings(steps=12, batch_size=8, checkpoint_every=4, log_every=1).model_dump(mode="json")
+ARGUMENTS = ("distill", "teacher", "shards", "labels", "student")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place with a teacher."""
+    place = Place.make(tmp_path_factory.mktemp("place"))
+    code, told = place.run("pretrain", "shards", "labels", "teacher", settings={**PRETRAIN.model_dump(mode="json"), "steps": 2})
+    assert code == 0, told
+    return place
+
+
+def test_the_student_learns_and_keeps_the_teachers_space(place: Place, tmp_path: Path):
+    code, told = place.run(*ARGUMENTS, settings=SETTINGS)
+    assert code == 0, told
+    student, teacher = place.artifact("student"), place.artifact("teacher")
+    assert set(student.names()) >= FILES
+    assert json.loads(student.read("space.json")) == json.loads(teacher.read("space.json"))
+    assert student.read("tokenizer.json") == teacher.read("tokenizer.json")
+    losses = [loss for _, loss in logged(student)]
+    assert losses[-1] < losses[0]
+    ours, _, _ = load_model(student.fetch(tmp_path / "student"))
+    theirs, _, _ = load_model(teacher.fetch(tmp_path / "teacher"))
+    assert not torch.equal(ours.modality, theirs.modality)
+
+
+def test_a_student_of_another_kind_of_input_is_refused(place: Place):
+    code, told = place.run(*ARGUMENTS, settings={**SETTINGS, "model": "no_such_size"})
+    assert code == 2
+    assert "no_such_size" in told
+    assert "Traceback" not in told
