@@ -5,6 +5,8 @@ UV_VERSION := 0.13.9
 UV := .tools/uv/bin/uv
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
+# Dozens of short processes load torch, kfp and polars: without cached bytecode each compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
 .PHONY: help demo test test-long test-gpu check compile generate bench images lock preflight clean

@@ -21,8 +21,8 @@ from pathlib import Path
 from reelspace.core.errors import InternalError, ReelspaceError, SettingError, TemporaryError, UserError
 from reelspace.core.locks import locked_directory
 from reelspace.core.processes import die_with
+from reelspace.core.program import run_main
 from reelspace.core.step_records import JournalEntry, read_journal
-from reelspace.core.steps import run_main
 from reelspace.core.store import open_store
 
 STEPS = (

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from reelspace.cli import demo, journey, search
-from reelspace.core.steps import run_main
+from reelspace.core.program import run_main
 
 app = typer.Typer(
     name="reelspace",

@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +25,7 @@ from reelspace.core.local_store import LocalStore
 from reelspace.core.locks import locked_directory
 from reelspace.core.log import log
 from reelspace.core.processes import die_with
+from reelspace.core.program import EXIT_INTERRUPTED
 from reelspace.core.settings import Settings, identity
 from reelspace.core.step_records import JournalEntry, Outcome, StepRecords, write_journal
 from reelspace.core.step_state import StepState
@@ -35,7 +34,6 @@ from reelspace.core.store import Store, open_store
 STORE_VARIABLE = "REELSPACE_STORE"
 RUN_ID_VARIABLE = "REELSPACE_RUN_ID"
 SUPERVISOR_VARIABLE = "REELSPACE_SUPERVISOR_PID"
-_EXIT_INTERRUPTED = 130
 _EXIT_TERMINATED = 143
 
 
@@ -142,22 +140,6 @@ def run_step(
         step = _Step(store, name, key, code, values, parents, artifacts, outputs, body, cache, tuple(places))
         with _work_directory(store, key) as work, _exit_record(step):
             journal.outputs, journal.reused = _reuse_or_run(step, work)
-
-
-def run_main(function: Callable[[], None]) -> int:
-    """Run a program and give its exit code; an error of ours is one line on stderr, a bug also shows where it happened."""
-    try:
-        function()
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return _EXIT_INTERRUPTED
-    except Exception as caught:  # noqa: BLE001  the outermost frame: nothing is above that could handle it
-        error = as_reelspace_error(caught)
-        if isinstance(error, InternalError):
-            traceback.print_exception(caught)
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    return 0
 
 
 def _store_url() -> str:
@@ -286,7 +268,7 @@ def _publish(store: Store, entry: JournalEntry) -> None:
 def _outcome(caught: BaseException) -> tuple[Outcome, ReelspaceError | None]:
     """Give the record of an error, and the error of ours that stands for it (None if the process was asked to stop)."""
     if isinstance(caught, KeyboardInterrupt):
-        return Outcome(_EXIT_INTERRUPTED, "KeyboardInterrupt", "interrupted"), None
+        return Outcome(EXIT_INTERRUPTED, "KeyboardInterrupt", "interrupted"), None
     if isinstance(caught, SystemExit):
         code = caught.code if isinstance(caught.code, int) else 1
         return Outcome(code, "SystemExit", f"stopped with exit code {code}"), None

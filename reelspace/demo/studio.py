@@ -6,8 +6,8 @@ It plans the same world from the same settings and makes every NUM_SHARES-th fil
 import sys
 from pathlib import Path
 
+from reelspace.core.program import run_main
 from reelspace.core.settings import read
-from reelspace.core.steps import run_main
 from reelspace.demo.drawing import draw_frames
 from reelspace.demo.entities import Placement, placements
 from reelspace.demo.latents import Work, World, plan

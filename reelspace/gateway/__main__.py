@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from reelspace.core.program import run_main
 from reelspace.core.settings import read
-from reelspace.core.steps import run_main
 from reelspace.core.store import open_store
 from reelspace.gateway.app import create_app
 from reelspace.gateway.server import serve

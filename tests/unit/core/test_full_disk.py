@@ -12,7 +12,8 @@ from reelspace.core.store import open_store
 CHILD = """
 import sys
 from reelspace.core.settings import Settings
-from reelspace.core.steps import run_main, run_step
+from reelspace.core.program import run_main
+from reelspace.core.steps import run_step
 
 def body(run):
     (run.output("numbers") / "large.bin").write_bytes(bytes(range(256)) * (int(sys.argv[2]) // 256))

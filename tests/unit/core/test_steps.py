@@ -29,9 +29,10 @@ from reelspace.core.errors import (
     StoreUnavailable,
     TableError,
 )
+from reelspace.core.program import run_main
 from reelspace.core.settings import PLACE, Settings
 from reelspace.core.step_records import read_journal
-from reelspace.core.steps import StepRun, run_main, run_step
+from reelspace.core.steps import StepRun, run_step
 from reelspace.core.store import Store, open_store
 
 
@@ -364,7 +365,8 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 from reelspace.core.settings import Settings
-from reelspace.core.steps import run_main, run_step
+from reelspace.core.program import run_main
+from reelspace.core.steps import run_step
 
 def body(run):
     count = run.state / "count"

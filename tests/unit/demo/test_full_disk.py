@@ -9,7 +9,7 @@ import pytest
 CHILD = """
 import sys
 from pathlib import Path
-from reelspace.core.steps import run_main
+from reelspace.core.program import run_main
 from reelspace.demo.generate import generate
 from reelspace.demo.presets import world_preset
 sys.exit(run_main(lambda: generate(world_preset("demo", num_works=60), Path(sys.argv[1]) / "world")))
