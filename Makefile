@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
-.PHONY: help demo test test-long test-gpu check compile generate bench images lock preflight clean
+.PHONY: help demo test test-journey test-long test-gpu check compile generate bench images lock preflight clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,6 +19,9 @@ demo: .venv/.installed ## the whole journey on this machine; results in demo-out
 
 test: .venv/.installed ## every test without containers and clusters, one line per skip
 	$(PYTHON) -m pytest -n 2 -m "not journey and not long and not gpu" -q
+
+test-journey: .venv/.installed ## the tests that walk whole journeys: kills, servers, your own tables; after make demo
+	$(PYTHON) -m pytest -m "journey and not long" -q
 
 test-long: .venv/.installed ## the full counts named in the issues; takes hours
 	$(PYTHON) -m pytest -m "journey or long" -q

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
 
 from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import UserError
@@ -203,11 +202,10 @@ def _report(
 
 
 def _print(report: Report, out: Path, console: Console) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 3, 0, 1))
-    for name, value in table_rows(report):
-        table.add_row(name, value)
-    console.print(table, highlight=False)
+    rows = table_rows(report)
+    width = max(len(name) for name, _ in rows)
     lines = (
+        *(f" {name:<{width}}   {value}" for name, value in rows),
         f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}",
         f"report {out / 'report.html'}, figures {out / 'report.json'}, {report.wall_seconds:.0f} s in all",
         f"next:  .venv/bin/reelspace demo serve --out {out}      keeps the servers up until Ctrl-C",

@@ -1,6 +1,7 @@
 """What the steps pretrain and distill share: a training as a child process that is resumed after a kill."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,8 +27,8 @@ def run_training(run: StepRun, job: TrainJob) -> Mapping[str, object]:
     check_job(job)
     config = run.scratch / "job.json"
     config.write_text(job.model_copy(update={"unfinished": run.scratch / "unfinished"}).model_dump_json())
-    command = [sys.executable, "-m", "reelspace.train", "--config", str(config), "--run", str(run.state), "--with-parent"]
-    process = child(command)
+    command = [sys.executable, "-m", "reelspace.train", "--config", str(config), "--run", str(run.state)]
+    process = child([*command, "--parent", str(os.getpid())])
     try:
         _keep_checkpoints(run, process)
     finally:

@@ -14,10 +14,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reelspace.train", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="JSON file of a TrainJob")
     parser.add_argument("--run", required=True, type=Path, help="directory of checkpoints and logs, kept for the next try")
-    parser.add_argument("--with-parent", action="store_true", help="end at once, without saving, when the starting process has ended")
+    parser.add_argument("--parent", type=int, help="pid of the starting process: when it has ended, end at once, without saving")
     parser.add_argument("--silent-s", type=float, default=SILENT_S, help="seconds without a sign of life after which the training is ended")
     arguments = parser.parse_args()
-    launch(arguments.config, arguments.run, with_parent=arguments.with_parent, silent_s=arguments.silent_s)
+    launch(arguments.config, arguments.run, parent=arguments.parent, silent_s=arguments.silent_s)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ _POLL_S = 0.1
 _MANY_MACHINES = "PET_NNODES"
 
 
-def launch(config: Path, run: Path, *, with_parent: bool = False, silent_s: float = SILENT_S) -> None:
+def launch(config: Path, run: Path, *, parent: int | None = None, silent_s: float = SILENT_S) -> None:
     """Run the training that `config` describes in `run`, which keeps checkpoints for the next try; exit.json says how it ended.
 
     Args:
-        with_parent: end at once, without saving, when the process that started this one has ended.
+        parent: process that started this one; when it has ended, the training ends at once, without saving.
         silent_s: seconds without a sign of life of a process after which the training is ended.
 
     Raises:
@@ -47,7 +47,7 @@ def launch(config: Path, run: Path, *, with_parent: bool = False, silent_s: floa
     exit_file = (run if records.name == "machine-0" else records) / EXIT_FILE
     exit_file.unlink(missing_ok=True)
     try:
-        ending = _train(_Launch(config, run, records, silent_s), _Stop(os.getppid() if with_parent else None))
+        ending = _train(_Launch(config, run, records, silent_s), _Stop(parent))
     except Exception as caught:
         Ending.of(as_reelspace_error(caught)).write(exit_file)
         raise
@@ -111,6 +111,8 @@ def _wait(agent: "subprocess.Popen[bytes]", roster: Roster, watch: Watch, asked:
     is_told = False
     while agent.poll() is None:
         if asked.is_orphaned:
+            # The agent first, or it would wait for workers that are no more; workers that are only starting end with it.
+            os.killpg(agent.pid, signal.SIGKILL)
             roster.end_all()
         elif asked.is_asked and not is_told:
             is_told = True

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from reelspace.core.errors import InternalError, as_reelspace_error
 from reelspace.core.processes import die_with
 from reelspace.core.settings import read
+from reelspace.train.agent import AGENT_VARIABLE
 from reelspace.train.assembly import Assembly, assemble, write_model
 from reelspace.train.batches import make_batch
 from reelspace.train.checkpoints import Checkpoints
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("records", type=Path, help="directory of this machine's records")
     parser.add_argument("meeting", type=Path, nargs="?", help="file where the processes of one machine meet")
     arguments = parser.parse_args()
-    die_with(os.getppid())
+    die_with(int(os.environ[AGENT_VARIABLE]))
     group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     place = WorkerPlace(arguments.run, arguments.records, arguments.meeting, group, int(os.environ["LOCAL_RANK"]))
     roster = Roster(place.records)

@@ -1,5 +1,6 @@
 """The launcher as a process: it is killed, stopped and starved of signs of life; its exit code says what to do next."""
 
+import contextlib
 import json
 import os
 import signal
@@ -50,12 +51,15 @@ class Training:
         return self.root / "out"
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "reelspace.train", "--config", str(self.write_config()), "--run", str(self.run), *options]
+        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def write_config(self) -> Path:
         self.root.mkdir(exist_ok=True)
         config = self.root / "job.json"
         facts = {"store": self.world.store, "shards": self.world.shards, "labels": self.world.labels_directory, "out": self.out}
         config.write_text(TrainJob(kind="pretrain", pretrain=self.settings, **facts).model_dump_json())
-        command = [sys.executable, "-m", "reelspace.train", "--config", str(config), "--run", str(self.run), *options]
-        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return config
 
     def finish(self) -> None:
         process = self.start()
@@ -113,6 +117,38 @@ def test_a_killed_training_goes_on_to_the_losses_of_an_uninterrupted_one_and_nee
     assert parts.exit_record() == {"exit_code": 0, "error": "", "message": "", "at_s": 0.0}
     names = {"model.safetensors", "model.json", "tokenizer.json", "labels.parquet", "space.json", LOG_FILE, "summary.json"}
     assert names <= {path.name for path in parts.out.iterdir()}
+
+
+@pytest.mark.parametrize("marker", ["machine-0", "machine-0/process-0.json"])
+def test_nothing_is_left_of_a_training_whose_starter_was_killed(world: World, tmp_path: Path, marker: str):
+    """Whether the starter dies while the training is starting or once it trains."""
+    training = Training(world, tmp_path, SETTINGS.model_copy(update={"engine": "torch", "steps": 2000}))
+    config = training.write_config()
+    command = ["-m", "reelspace.train", "--config", str(config), "--run", str(training.run)]
+    starter = (
+        "import os, subprocess, sys\n"
+        f"subprocess.run([sys.executable, *{command!r}, '--parent', str(os.getpid())], start_new_session=True, stderr=subprocess.DEVNULL)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", starter], env=training.environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (training.run / marker).exists(), process)
+    assert processes_about(tmp_path)
+    process.kill()
+    process.communicate()
+    deadline_s = time.monotonic() + LIMIT_S / 4
+    while processes_about(tmp_path) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert processes_about(tmp_path) == []
+
+
+def processes_about(place: Path) -> list[str]:
+    """The command lines of other running processes that name a place."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(place) in line and is_running(int(path.parent.name)):
+                lines.append(line)
+    return lines
 
 
 def test_sigterm_saves_and_exits_75_in_one_line(world: World, tmp_path: Path):
