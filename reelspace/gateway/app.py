@@ -56,7 +56,7 @@ def create_app(settings: GatewaySettings, served: Served, signatures: Mapping[st
     app = FastAPI(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     app.include_router(collections_router(running.get))
-    app.include_router(v2_router(f"http://{settings.triton_http}", signatures))
+    app.include_router(v2_router(f"http://{settings.triton_http}", signatures, versions=served.encoders))
     _add_health(app, running, metrics, settings.ready_timeout_s)
     return app
 
