@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -92,7 +93,8 @@ def run_own(tables: Mapping[str, Path], out: Path, *, preset: str, overrides: Se
     console = Console(stderr=False)
     paths = {name: str(path.resolve()) for name, path in tables.items()}
     sections = journey_preset(preset, cutoff=None, overrides=overrides)
-    sections["import_tables"] = {**sections.get("import_tables", {}), "paths": paths}
+    latest = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    sections["import_tables"] = {"latest": latest, **sections.get("import_tables", {}), "paths": paths}
     _claim(out)
     with locked_directory(out):
         media_root = tables["videos"].resolve()

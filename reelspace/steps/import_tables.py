@@ -1,39 +1,34 @@
 """Bring a user's tables into the store: checked, of one type each, sorted; and list the media files with their hashes."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from reelspace.core.errors import ArtifactMissing, TableError
-from reelspace.core.keys import key_problem
-from reelspace.core.progress import progress
+from reelspace.core.errors import TableError
 from reelspace.core.schemas import TABLES
 from reelspace.core.settings import PLACE, Settings, read
 from reelspace.core.steps import StepRun, run_step
-from reelspace.core.store import Store, open_source
-from reelspace.steps.table_files import find_tables, read_table, write_table
+from reelspace.core.store import open_source
+from reelspace.steps.bad_rows import TableLedger
+from reelspace.steps.media_files import S3, MediaFiles
+from reelspace.steps.table_batches import Tolerance, check_file
+from reelspace.steps.table_files import TableFile, find_tables
+from reelspace.steps.table_rows import read_table, write_table
+from reelspace.steps.table_rules import RowRules
 
-_S3 = "s3://"
-_CHUNK_BYTES = 1 << 20
-_NUM_READERS = 4
-_MEDIA_SCHEMA = pa.schema(
-    {
-        "video_id": pa.int64(),
-        "uri": pa.large_string(),
-        "sha256": pa.large_string(),
-        "size_bytes": pa.int64(),
-        "missing": pa.bool_(),
-    }
-)
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ImportSettings(Settings):
-    """What is tolerated in the tables, and where the user's own lie."""
+    """What is tolerated in the tables, and where the user's own lie.
+
+    Every field is a PLACE: the step always runs, and what it writes is named by its content.
+    """
 
     extra_columns: tuple[str, ...] = Field((), description="Unknown columns that are left out instead of refused.", json_schema_extra=PLACE)
     paths: Mapping[str, str] | None = Field(
@@ -41,24 +36,40 @@ class ImportSettings(Settings):
         description="Table name -> file or directory, taken before what lies below tables_uri; None means none.",
         json_schema_extra=PLACE,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _MediaFile:
-    sha256: str
-    size_bytes: int
+    max_bad_ratio: float = Field(
+        0.05, ge=0, le=1, description="Share of a table's rows that may go to quarantine before the import stops.", json_schema_extra=PLACE
+    )
+    earliest: AwareDatetime = Field(
+        datetime(2005, 1, 1, tzinfo=UTC), description="A row with a time before it goes to quarantine.", json_schema_extra=PLACE
+    )
+    latest: AwareDatetime | None = Field(
+        None,
+        description="A row with a time after it goes to quarantine; None means no bound, since the step does not ask the clock.",
+        json_schema_extra=PLACE,
+    )
+    max_line_bytes: int = Field(
+        1 << 24,
+        ge=64,
+        le=1 << 30,
+        description="Longest line of JSON Lines, and longest record of CSV, in bytes; longer ones go to quarantine unread.",
+        json_schema_extra=PLACE,
+    )
 
 
 def run(tables_uri: str, tables: str, media: str, settings: str) -> None:
-    """Write the artifacts `tables` (one Parquet file per table, empty if there is none) and `media` (media.parquet).
+    """Write the artifacts `tables` and `media`.
+
+    `tables` holds one Parquet file per table (empty if there is none), the books of all in ledger.json, and for each table that had
+    bad rows quarantine/<table>.jsonl; `media` holds media.parquet.
 
     Args:
-        tables_uri: a directory or `s3://bucket/prefix` that holds `tables/<name>.parquet`, `tables/<name>.jsonl` or `tables/<name>/`
-            with such files, also in folders `day=YYYY-MM-DD`; relative media uris start here. May be empty when the settings
-            give paths: media uris then start at the directory of the videos table.
+        tables_uri: a directory or `s3://bucket/prefix` that holds `tables/<name>.parquet` (or .jsonl, .csv, .jsonl.gz, .csv.gz) or
+            `tables/<name>/` with such files, also in folders `day=YYYY-MM-DD`; relative media uris start here. May be empty when
+            the settings give paths: media uris then start at the directory of the videos table.
 
     Raises:
-        TableError: a table is missing or breaks its schema; the message gives table, column, file and row.
+        TableError: a table is missing, breaks its schema as a whole or has too many bad rows; the message gives table, column,
+            file and row. No media file has been read then.
     """
     parsed = read(ImportSettings, settings)
     paths = parsed.paths or {}
@@ -68,83 +79,66 @@ def run(tables_uri: str, tables: str, media: str, settings: str) -> None:
         settings=parsed,
         inputs={},
         outputs={"tables": tables, "media": media},
-        body=lambda run: _import(run, tables_uri, paths, parsed.extra_columns),
+        body=lambda run: _import(run, tables_uri, paths, parsed),
         cache=False,
         places=(_absolute(tables_uri), *(f"{name}={_absolute(path)}" for name, path in sorted(paths.items()))),
     )
 
 
-def _import(run: StepRun, tables_uri: str, paths: Mapping[str, str], extra_columns: Sequence[str]) -> dict[str, object]:
-    root = _fetched(tables_uri, run.scratch / "input") if tables_uri.startswith(_S3) else Path(tables_uri) if tables_uri else None
+def _import(run: StepRun, tables_uri: str, paths: Mapping[str, str], settings: ImportSettings) -> dict[str, object]:
+    root = _fetched(tables_uri, run.scratch / "input") if tables_uri.startswith(S3) else Path(tables_uri) if tables_uri else None
     files = find_tables(root if root and (not paths or (root / "tables").is_dir()) else None, paths)
-    rows: dict[str, int] = {}
+    media = MediaFiles(tables_uri or _folder_of(paths["videos"]))
+    for name, found in files.items():
+        for file in found:
+            check_file(TABLES[name], file, _tolerance(settings, name, media))
+    if not files["videos"]:
+        raise TableError(f"table videos, file {paths.get('videos') or root}: it has no rows")
+    videos, ledgers = _read_all(run.output("tables"), files, settings, media)
+    listed = media.list(videos["video_id"].to_pylist(), videos["uri"].to_pylist())
+    write_table(listed, run.output("media") / "media.parquet")
+    num_quarantined = {name: ledger.num_quarantined for name, ledger in ledgers.items() if ledger.num_quarantined}
+    rows = {name: ledger.num_out for name, ledger in ledgers.items()}
+    return {"rows": rows, "quarantined": num_quarantined, "media_missing": sum(listed["missing"].to_pylist())}
+
+
+def _read_all(
+    directory: Path, files: Mapping[str, Sequence[TableFile]], settings: ImportSettings, media: MediaFiles
+) -> tuple[pa.Table, dict[str, TableLedger]]:
+    """Read and write every table, one in memory at a time; give the ids and uris of the videos."""
+    ledgers: dict[str, TableLedger] = {}
+    videos = pa.table({})
     for name, schema in TABLES.items():
-        table = read_table(schema, files.get(name, ()), extra_columns)
+        with TableLedger(directory / "quarantine" / f"{name}.jsonl") as ledger:
+            table = read_table(schema, files.get(name, ()), _tolerance(settings, name, media), ledger)
+        write_table(table, directory / f"{name}.parquet")
+        ledgers[name] = ledger
         if name == "videos":
-            if not table.num_rows:
-                raise TableError(f"table videos, file {files['videos'][0].path if files['videos'] else root}: it has no rows")
-            media = _media(table["video_id"].to_pylist(), table["uri"].to_pylist(), tables_uri or _folder_of(paths["videos"]))
-        write_table(table, run.output("tables") / f"{name}.parquet")
-        rows[name] = table.num_rows
-    write_table(media, run.output("media") / "media.parquet")
-    return {"rows": rows, "media_missing": sum(media["missing"].to_pylist())}
+            _refuse_empty(files["videos"][0], ledger)
+            videos = table.select(["video_id", "uri"])
+    books = {name: ledger.summary() for name, ledger in ledgers.items()}
+    (directory / "ledger.json").write_text(json.dumps(books, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return videos, ledgers
 
 
-def _media(video_ids: Sequence[int], uris: Sequence[str], root: str) -> pa.Table:
-    sources = _Sources(root)
-    with progress(len(uris), "hash media") as bar, ThreadPoolExecutor(_NUM_READERS) as pool:
-        found: list[_MediaFile | None] = []
-        for file in pool.map(sources.measure, uris):
-            found.append(file)
-            bar.advance()
-    columns = {
-        "video_id": list(video_ids),
-        "uri": list(uris),
-        "sha256": [file.sha256 if file else None for file in found],
-        "size_bytes": [file.size_bytes if file else None for file in found],
-        "missing": [file is None for file in found],
-    }
-    return pa.table(columns, schema=_MEDIA_SCHEMA)
+def _refuse_empty(file: TableFile, ledger: TableLedger) -> None:
+    if not ledger.num_in:
+        raise file.error("it has no rows")
+    if not ledger.num_out and ledger.first:
+        raise TableError(f"{ledger.first.sentence()}; none of the {ledger.num_in} rows is good")
 
 
-class _Sources:
-    """Reads media by uri: absolute, `s3://bucket/key`, or relative to a root of either kind."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._buckets: dict[str, Store] = {}
-
-    def measure(self, uri: str) -> _MediaFile | None:
-        """Give hash and size of one file, None if it is not there."""
-        digest, size_bytes = hashlib.sha256(), 0
-        try:
-            for chunk in self._chunks(uri):
-                digest.update(chunk)
-                size_bytes += len(chunk)
-        except (ArtifactMissing, FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-        return _MediaFile(digest.hexdigest(), size_bytes)
-
-    def _chunks(self, uri: str) -> Iterator[bytes]:
-        full = uri if uri.startswith((_S3, "/")) else f"{self._root.rstrip('/')}/{uri}"
-        bucket, _, key = full.removeprefix(_S3).partition("/")
-        if "\0" in uri or (full.startswith(_S3) and key_problem(key)) or ("://" in uri and not uri.startswith(_S3)):
-            raise TableError(f"table videos, column uri: expected a path or {_S3}bucket/key, got {uri[:100]!r}")
-        return self._bucket(bucket).stream(key) if full.startswith(_S3) else _file_chunks(Path(full))
-
-    def _bucket(self, name: str) -> Store:
-        if name not in self._buckets:
-            self._buckets[name] = open_source(f"{_S3}{name}")
-        return self._buckets[name]
+def _tolerance(settings: ImportSettings, table: str, media: MediaFiles) -> Tolerance:
+    rules = RowRules(
+        earliest_us=_microseconds(settings.earliest),
+        latest_us=_microseconds(settings.latest) if settings.latest else None,
+        text_checks={"uri": media.problem} if table == "videos" else {},
+    )
+    return Tolerance(frozenset(settings.extra_columns), rules, settings.max_line_bytes, settings.max_bad_ratio)
 
 
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    except PermissionError as error:
-        raise TableError(f"table videos, column uri: {path} may not be read: {error.strerror}") from error
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _fetched(tables_uri: str, directory: Path) -> Path:
@@ -161,4 +155,4 @@ def _folder_of(path: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return path if path.startswith(_S3) or not path else str(Path(path).absolute())
+    return path if path.startswith(S3) or not path else str(Path(path).absolute())

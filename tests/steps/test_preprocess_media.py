@@ -93,7 +93,7 @@ def add_one_of_each(place: Place, encode_clip: EncodeClip) -> None:
     frames_FHWC = np.random.default_rng(1).integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
     clip = encode_clip(frames_FHWC, (np.random.default_rng(2).integers(-9000, 9000, 19_200).astype(np.int16),))
     place.add("clip.mp4", clip, "A ramen shop #ramen #food", cover_text="Best of 2025 #tag")
-    place.add("photo.jpg", photo(1), "拉面\x00 很 好吃\u200b #拉面")
+    place.add("photo.jpg", photo(1), "拉面 很 好吃\u200b #拉面")
     place.add("sound.wav", sound(), "", cover_text=None)
     place.add("empty.mp4", b"", "nothing")
     place.add("half.mp4", clip[: len(clip) // 2], "half")
