@@ -1,11 +1,15 @@
 """SIGKILL inside every step of one journey, resumed each time: nothing finished is redone, nothing half is used."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,8 +23,10 @@ from reelspace.steps.presets import journey_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("preprocess_media", "pretrain")
-# import_tables always runs, so the journey can be killed in it only before anything else.
-KILLED_LATE_S = 0.4
+# These two read or change what others may have changed since: they run every time.
+ALWAYS_RUN = ("import_tables", "promote")
+# Seconds after the step's work has begun; the others are over in less.
+KILLED_LATE_S = {"preprocess_signals": 0.5, "preprocess_media": 1.5, "pretrain": 6.0, "distill": 6.0, "embed": 1.0, "export": 1.5}
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +46,44 @@ def command(world: Path, place: Path) -> list[str]:
     ]
 
 
-def run(world: Path, place: Path, kill_in: str | None = None) -> tuple[int, list[dict[str, object]]]:
-    """Run the pipeline; SIGKILL its whole process group shortly after the named step has begun."""
+@dataclass
+class Ended:
+    """How a run ended: its exit code, the step it was killed in, and the journal if it went to its end."""
+
+    code: int
+    killed_in: str | None
+    journal: list[dict[str, object]]
+
+
+def run(world: Path, place: Path, kill_in: Collection[str] = ()) -> Ended:
+    """Run the pipeline; SIGKILL its whole process group while the first of the named steps is at work (their order is kfp's)."""
     process = subprocess.Popen(
         command(world, place), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+    killed_in: str | None = None
     steps: list[dict[str, object]] = []
     tail: list[str] = []
     for line in process.stdout or ():
         tail = [*tail[-30:], line]
-        if kill_in is not None and "Executing task" in line and kill_in.replace("_", "-") in line:
-            threading.Timer(KILLED_LATE_S * (1 + len(kill_in) % 5), os.killpg, (process.pid, signal.SIGKILL)).start()
+        if killed_in is None and "Executing task" in line:
+            killed_in = next((step for step in kill_in if step.replace("_", "-") in line), None)
+            if killed_in is not None:
+                threading.Thread(target=kill_at_work, args=(process, place, KILLED_LATE_S.get(killed_in, 0.0))).start()
         if line.strip().startswith('{"event": "pipeline_done"'):
             steps = json.loads(line)["steps"]
     code = process.wait()
-    if kill_in is None:
-        assert code == 0, "".join(tail)
-    return code, steps
+    assert code == (-signal.SIGKILL if kill_in else 0), "".join(tail)
+    return Ended(code, killed_in, steps)
+
+
+def kill_at_work(process: "subprocess.Popen[str]", place: Path, late_s: float) -> None:
+    """Wait until a step holds its work directory, and `late_s` more, then SIGKILL."""
+    work = place / "store" / ".reelspace" / "work"
+    while process.poll() is None and not (work.is_dir() and any(work.iterdir())):
+        time.sleep(0.002)
+    time.sleep(late_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def finished(place: Path) -> set[str]:
@@ -65,17 +92,22 @@ def finished(place: Path) -> set[str]:
     return {key.split("/")[1] for key in store.list("runs/") if key.endswith("/outputs.json")}
 
 
-def kill_and_resume(world: Path, place: Path, steps: tuple[str, ...]) -> None:
-    for step in steps:
+def kill_and_resume(world: Path, place: Path, steps: Collection[str]) -> None:
+    left = set(steps)
+    while left:
         before = finished(place)
-        code, _ = run(world, place, kill_in=step)
-        assert code == -signal.SIGKILL, f"the run was not killed in {step}"
-        assert finished(place) >= before
+        ended = run(world, place, kill_in=left)
+        assert ended.killed_in in left
+        left.remove(ended.killed_in)
+        after = finished(place)
+        assert after >= before
+        at_work = [directory.name for directory in (place / "store" / ".reelspace" / "work").iterdir()]
+        assert not after.issuperset(at_work), f"{ended.killed_in} was over when the signal came"
     survivors = finished(place)
-    _, journal = run(world, place)
-    assert [row["step"] for row in journal] == list(STEPS)
+    journal = run(world, place).journal
+    assert {row["step"] for row in journal} == set(STEPS)
     reused = {str(row["key"]) for row in journal if row["reused"]}
-    assert survivors <= reused | {str(row["key"]) for row in journal if row["step"] == "import_tables"}
+    assert survivors <= reused | {str(row["key"]) for row in journal if row["step"] in ALWAYS_RUN}
     store = open_store(str(place / "store"))
     for row in journal:
         for artifact_id in dict(row["outputs"]).values():  # type: ignore[call-overload]
