@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, journey, search
+from reelspace.cli import demo, journey, search, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.add_typer(signals.app, name="signals")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)
 app.command("search")(search.search)

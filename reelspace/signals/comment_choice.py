@@ -23,22 +23,21 @@ def choose_comments(
 
     A comment without a word that is known around works is never chosen.
     """
-    vectors: dict[str, NDArray[np.float64] | None] = {}
-    sets: dict[str, frozenset[str]] = {}
-    for text in dict.fromkeys(comments.normal):
-        cut = words(text)
-        vectors[text] = contexts.word_vector(cut)
-        sets[text] = frozenset(cut)
     bounds = np.flatnonzero(np.diff(comments.work_C, prepend=-1, append=-1))
     chosen: list[int] = []
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-        known = [place for place in range(start, end) if vectors[comments.normal[place]] is not None]
+        # Vectors are made for one work at a time: those of all comments together would outweigh everything else here.
+        cut = [words(text) for text in comments.normal[start:end]]
+        vectors = [contexts.word_vector(words_of_text) for words_of_text in cut]
+        known = [place for place, vector in enumerate(vectors) if vector is not None]
         if known:
             work_K = contexts.works_VK[int(comments.work_C[start])]
-            fit_C = unit(np.array([vectors[comments.normal[place]] for place in known])) @ work_K
+            fit_C = unit(np.array([vectors[place] for place in known])) @ work_K
             fitting = [place for place, fit in zip(known, fit_C.round(6).tolist(), strict=True) if fit >= settings.min_relevance]
-            relevance_C = (fit_C[np.isin(known, fitting)] + _LIKES_COUNT * np.log1p(likes_C[fitting])).round(6)
-            chosen += _choose(fitting, relevance_C, [sets[comments.normal[place]] for place in fitting], settings)
+            likes = likes_C[[start + place for place in fitting]]
+            relevance_C = (fit_C[np.isin(known, fitting)] + _LIKES_COUNT * np.log1p(likes)).round(6)
+            best = _choose(fitting, relevance_C, [frozenset(cut[place]) for place in fitting], settings)
+            chosen += [start + place for place in best]
     return chosen
 
 

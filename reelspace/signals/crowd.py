@@ -4,29 +4,37 @@ Legend: V works, U uses of hashtags, P pairs of query and work, L labels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from reelspace.signals import tables
 from reelspace.signals.cleaning import CleanTags, clean, merge_spellings, with_merges
+from reelspace.signals.comment_aspects import WeakLabels, shipped_aspects, weak_labels
 from reelspace.signals.comment_choice import choose_comments
-from reelspace.signals.comment_filter import filter_comments, texts_by_work
+from reelspace.signals.comment_filter import GoodComments, mine_comments, texts_by_work
 from reelspace.signals.contexts import build_contexts
+from reelspace.signals.engine import Engine, open_engine
 from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import TagUses, parse_hashtags
 from reelspace.signals.keywords import query_keywords
-from reelspace.signals.lexicons import Lexicons, shipped_lexicons
+from reelspace.signals.lexicons import Lexicons, load_lexicons
+from reelspace.signals.masks import masked
 from reelspace.signals.normal_forms import NormalForms, public_text
 from reelspace.signals.phrases import Phrases, content_runs
+from reelspace.signals.search_tables import Negatives, read_searches
 from reelspace.signals.segmentation import Segmenter
 from reelspace.signals.settings import SignalsSettings
 from reelspace.signals.spellings import Merge, canonical_tags
 from reelspace.signals.tables import Pairs, Stage, Works
 from reelspace.signals.vocabulary import Labels, build_labels
 from reelspace.signals.words_around import Sources
+
+_COMMENT_ROWS: Final = 100_000  # in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,15 @@ class Crowd:
 
     works: Works
     captions: tuple[str, ...]
+    pairs: Pairs
+    negatives: Negatives
     queries: tuple[tuple[str, ...], ...]
     comments: tuple[tuple[str, ...], ...]
     clean: CleanTags
     merges: tuple[Merge, ...]
     labels: Labels
+    weak_labels: WeakLabels
+    comment_languages: Mapping[str, int]
     as_of_us: int
     funnels: Mapping[str, list[Stage]]
     lexicon_versions: Mapping[str, int]
@@ -47,12 +59,19 @@ class Crowd:
 
 def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
     """Read the tables of a `tables` artifact and make labels of them; nothing from `settings.as_of` on is used."""
-    forms, lexicons = NormalForms(), shipped_lexicons()
-    works = tables.read_works(directory, settings.as_of)
+    with open_engine(settings.engine) as engine:
+        return _read(directory, settings, engine)
+
+
+def _read(directory: Path, settings: SignalsSettings, engine: Engine) -> Crowd:
+    forms, lexicons = NormalForms(), load_lexicons(settings.lexicons)
+    works = tables.read_works(directory, settings.as_of, engine)
     captions, uses = parse_hashtags(works.captions, forms)
-    pairs, search_funnel = tables.satisfied_pairs(directory, works, forms.query, settings.searches, settings.as_of)
-    comments, comment_funnel = tables.read_comments(directory, works, settings.as_of)
-    good, filter_funnel = filter_comments(comments, works, forms, lexicons, settings.comments)
+    searches = read_searches(directory, works, forms.query, settings.searches, settings.as_of, engine)
+    pairs = searches.pairs
+    batches = partial(tables.comment_batches, directory, works, settings.as_of, _COMMENT_ROWS, engine)
+    mined = mine_comments(batches, works, forms, lexicons, settings.comments)
+    good = mined.good
 
     segmenter = Segmenter(_honest_tags(uses, lexicons))
     around = Sources(segmenter, forms, lexicons).gather(works, captions, pairs, good)
@@ -60,37 +79,51 @@ def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
     words_of_tags = [tuple(dict.fromkeys((tag, *segmenter.words(tag)))) for tag in uses.tags]
     evidence = Evidence(uses, works, around.said, words_of_tags, contexts, lexicons, settings)
     merges = merge_spellings(evidence, segmenter.is_ordinary)
-    cleaned = clean(with_merges(evidence, merges), tables.read_judgements(directory, works))
+    cleaned = clean(with_merges(evidence, merges), tables.read_judgements(directory, works, engine))
 
-    words_P = [segmenter.words(query) for query in pairs.queries]
+    words_P = [segmenter.words(query) for query in pairs.heads]
     phrases = Phrases(run for words in words_P for run in content_runs(words, lexicons.query_templates))
     keywords, keyword_funnel = query_keywords(pairs, words_P, phrases, works, lexicons, settings)
     labels = build_labels(cleaned, keywords, pairs, canonical_tags(merges), works, settings.vocabulary)
 
-    chosen = choose_comments(good, comments.likes_C[good.row_C], segmenter.words, contexts, settings.comments)
-    by_work = texts_by_work(good, chosen, comments.texts)
+    chosen = choose_comments(good, mined.likes_C[good.row_C], segmenter.words, contexts, settings.comments)
+    by_work = texts_by_work(good, chosen, mined.texts)
     return Crowd(
         works=works,
         captions=tuple(public_text(text) for text in captions),
+        pairs=pairs,
+        negatives=searches.negatives,
         queries=_queries(pairs, works, settings.searches.max_queries),
         comments=tuple(tuple(public_text(text) for text in by_work.get(row, ())) for row in range(len(works.ids_V))),
         clean=cleaned,
         merges=tuple(merges),
         labels=labels,
+        weak_labels=weak_labels(_masked(good), segmenter.words, lexicons.query_templates, shipped_aspects(), settings.comments),
+        comment_languages={str(language): num for language, num in mined.num_by_language.items()},
         as_of_us=_as_of_us(settings.as_of, works, pairs),
         funnels={
             "hashtags": cleaned.funnel(),
-            "searches": search_funnel,
+            "searches": searches.pair_funnel,
+            "skips": searches.skip_funnel,
             "keywords": keyword_funnel,
-            "comments": [*comment_funnel, *filter_funnel, Stage("chosen", len(chosen))],
+            "comments": [
+                *tables.comment_stages(directory, works, settings.as_of, engine),
+                *mined.funnel,
+                Stage("chosen", len(chosen)),
+            ],
             "works": _coverage(works, pairs, cleaned, labels),
         },
         lexicon_versions=lexicons.versions,
     )
 
 
+def _masked(comments: GoodComments) -> GoodComments:
+    """The comments with handles and numbers hidden before they are cut into words: a word cut out of one would not be recognised."""
+    return replace(comments, normal=tuple(masked(text) for text in comments.normal))
+
+
 def _honest_tags(uses: TagUses, lexicons: Lexicons) -> list[str]:
-    return [tag for tag in uses.tags if tag not in lexicons.begging and not lexicons.begging_pattern.search(tag)]
+    return [tag for tag in uses.tags if not lexicons.begs(tag)]
 
 
 def _queries(pairs: Pairs, works: Works, most: int) -> tuple[tuple[str, ...], ...]:

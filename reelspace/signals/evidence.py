@@ -54,9 +54,7 @@ class Evidence:
     @cached_property
     def is_begging_T(self) -> NDArray[np.bool_]:
         """Which tags a lexicon names."""
-        lexicons = self.lexicons
-        found = [tag in lexicons.begging or lexicons.begging_pattern.search(tag) is not None for tag in self.uses.tags]
-        return np.array(found, dtype=bool)
+        return np.array([self.lexicons.begs(tag) for tag in self.uses.tags], dtype=bool)
 
     @cached_property
     def own_words_TK(self) -> NDArray[np.float64]:

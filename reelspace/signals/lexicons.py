@@ -1,14 +1,16 @@
-"""Lexicons shipped with the package: what begs for traffic, what a query asks for, what spam says."""
+"""Lexicons: what begs for traffic, what a query asks for, what spam says. The package ships them; settings add entries of a user's own."""
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Final
 
 from reelspace.core.errors import SettingError
+from reelspace.signals.settings import AddedLexicon
 
-NAMES: Final = ("begging", "begging_patterns", "query_templates", "comment_spam")
+NAMES: Final = ("begging", "begging_patterns", "promotions", "query_templates", "comment_spam", "aspects")
 _VERSION: Final = re.compile(r"# version: (\d+)")
 
 
@@ -22,18 +24,28 @@ class Lexicon:
 
     def pattern(self) -> re.Pattern[str]:
         """One expression that finds any entry."""
+        for entry in self.entries:
+            try:
+                re.compile(entry)
+            except re.error as error:
+                raise SettingError(f"lexicon {self.name}: expected regular expressions, {entry!r} is none: {error}") from error
         return re.compile("|".join(f"(?:{entry})" for entry in self.entries))
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicons:
-    """All shipped lexicons."""
+    """All lexicons, ready to use; `versions` names the shipped and the added ones."""
 
     begging: frozenset[str]
     begging_pattern: re.Pattern[str]
+    promotion_pattern: re.Pattern[str]
     query_templates: frozenset[str]
     comment_spam: re.Pattern[str]
     versions: dict[str, int]
+
+    def begs(self, tag: str) -> bool:
+        """Whether a hashtag in normal form is there for reach, by any lexicon."""
+        return tag in self.begging or bool(self.begging_pattern.search(tag)) or bool(self.promotion_pattern.search(tag))
 
 
 def read_lexicon(name: str, text: str) -> Lexicon:
@@ -52,15 +64,25 @@ def read_lexicon(name: str, text: str) -> Lexicon:
     return Lexicon(name, int(version[1]), entries)
 
 
-def shipped_lexicons() -> Lexicons:
-    """Read the lexicons of the package."""
+def load_lexicons(added: Sequence[AddedLexicon] = ()) -> Lexicons:
+    """Read the lexicons of the package and join the added entries to them.
+
+    Raises:
+        SettingError: an added entry is no regular expression where one is expected.
+    """
     by_name = {name: read_lexicon(name, _text(name)) for name in NAMES}
+    versions = {name: lexicon.version for name, lexicon in by_name.items()}
+    for extra in added:
+        known = by_name[extra.name]
+        by_name[extra.name] = replace(known, entries=tuple(dict.fromkeys((*known.entries, *extra.entries))))
+        versions[f"{extra.name} (added)"] = extra.version
     return Lexicons(
         begging=frozenset(by_name["begging"].entries),
         begging_pattern=by_name["begging_patterns"].pattern(),
+        promotion_pattern=by_name["promotions"].pattern(),
         query_templates=frozenset(by_name["query_templates"].entries),
         comment_spam=by_name["comment_spam"].pattern(),
-        versions={name: lexicon.version for name, lexicon in by_name.items()},
+        versions=versions,
     )
 
 

@@ -5,7 +5,8 @@ has no opinion. To add one: write the function, add its line to RULES; the repor
 Legend: V works, U uses, T tags, K dimension of contexts.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +17,10 @@ from reelspace.signals import agreement
 from reelspace.signals.contexts import unit
 from reelspace.signals.entropy import category_spread
 from reelspace.signals.evidence import Evidence
+from reelspace.signals.normal_forms import has_han
 
 _MIN_BURST_WORKS: Final = 4
+_NAME_WORDS: Final = re.compile(r"\w+")
 _LEAST_SHARE: Final = 0.01  # works that fit better than this share leave no doubt
 
 
@@ -48,6 +51,12 @@ def begging_pattern(evidence: Evidence) -> NDArray[np.float64]:
     return np.array(found, dtype=np.float64)[evidence.uses.tag_U]
 
 
+def platform_promotion(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag names a programme, campaign, sale or tool of the platform."""
+    found = [evidence.lexicons.promotion_pattern.search(tag) is not None for tag in evidence.uses.tags]
+    return np.array(found, dtype=np.float64)[evidence.uses.tag_U]
+
+
 def category_entropy(evidence: Evidence) -> NDArray[np.float64]:
     """The tag is spread over categories as works are."""
     uses = evidence.uses
@@ -68,6 +77,75 @@ def said_around(evidence: Evidence) -> NDArray[np.float64]:
         for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True)
     ]
     return np.where(np.array(said, dtype=bool), 0.0, np.nan)
+
+
+def named_by_category(evidence: Evidence) -> NDArray[np.float64]:
+    """A category of the work names the tag or a word of it: speaks for it, and its absence says nothing."""
+    uses, works = evidence.uses, evidence.works
+    known: dict[tuple[int, tuple[str, ...]], bool] = {}
+    for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True):
+        key = (tag, works.categories[work])
+        if key not in known:
+            known[key] = _is_named(uses.tags[tag], evidence.words_of_tags[tag], works.categories[work])
+    named = [known[tag, works.categories[work]] for work, tag in zip(uses.work_U.tolist(), uses.tag_U.tolist(), strict=True)]
+    return np.where(np.array(named, dtype=bool), 0.0, np.nan)
+
+
+def _is_named(tag: str, words: Sequence[str], names: Sequence[str]) -> bool:
+    """Chinese names hold words without spaces between; other names are compared word by word."""
+    for name in names:
+        if has_han(name):
+            if name in tag or any(len(word) > 1 and word in name for word in words):
+                return True
+        elif not {word for word in words if len(word) > 1}.isdisjoint(_NAME_WORDS.findall(name.casefold())):
+            return True
+    return False
+
+
+def category_mismatch(evidence: Evidence) -> NDArray[np.float64]:
+    """The tag's works by other creators are of other categories than this work, compared with how common its category is."""
+    uses, works, prior_works = evidence.uses, evidence.works, evidence.settings.hashtags.category_prior_works
+    groups_V = np.where(works.creators_V >= 0, works.creators_V, -1 - np.arange(len(works.creators_V)))
+    out_U = np.full(len(uses.work_U), np.nan)
+    for level in range(max((len(names) for names in works.categories), default=0)):
+        category_V = _numbered([names[level] if len(names) > level else "" for names in works.categories])
+        known_U = category_V[uses.work_U] >= 0
+        share_V = _shares(category_V)
+        same_U, others_U = _others_like(uses.tag_U, uses.work_U, category_V, groups_V)
+        chance_U = share_V[uses.work_U]
+        lift_U = np.log((same_U + prior_works * chance_U) / (others_U + prior_works) / np.maximum(chance_U, 1e-9))
+        # 0 where the tag's works are this category alone, 1/2 where they are as mixed as all works, 1 where none is like it.
+        suspicion_U = 1.0 / (1.0 + np.exp(np.clip(lift_U, -50, 50)))
+        informed_U = known_U & (others_U > 0)
+        out_U = np.where(informed_U, np.fmin(out_U, suspicion_U) if level else suspicion_U, out_U)
+    return out_U
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    number = {name: place for place, name in enumerate(sorted(set(names) - {""}))}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
+
+
+def _shares(category_V: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Per work, the share of categorised works that have its category."""
+    counts = np.bincount(category_V[category_V >= 0], minlength=1)
+    return np.asarray(np.where(category_V >= 0, counts[np.maximum(category_V, 0)] / max(int(counts.sum()), 1), 1.0))
+
+
+def _others_like(
+    tag_U: NDArray[np.int64], work_U: NDArray[np.int64], category_V: NDArray[np.int64], groups_V: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Per use, the categorised works of the tag by other creators that have this work's category, and all of them."""
+    category_U, group_U = category_V[work_U], groups_V[work_U]
+    known_U = (category_U >= 0).astype(np.float64)
+
+    def total(*keys: NDArray[np.int64]) -> NDArray[np.float64]:
+        _, place_U = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
+        place_U = place_U.reshape(-1)
+        return np.asarray(np.bincount(place_U, weights=known_U)[place_U])
+
+    same_U = total(tag_U, category_U) - total(tag_U, category_U, group_U)
+    return same_U, total(tag_U) - total(tag_U, group_U)
 
 
 def foreign_to_other_tags(evidence: Evidence) -> NDArray[np.float64]:
@@ -168,9 +246,12 @@ def _works_naming(evidence: Evidence, tags: set[int]) -> dict[int, set[int]]:
 RULES: Final = (
     Rule("blocklist", blocklist, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
     Rule("begging_pattern", begging_pattern, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
+    Rule("platform_promotion", platform_promotion, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
     Rule("category_entropy", category_entropy, flags_from=0.7, weight=3.0, neutral=0.55),
     Rule("context_disagreement", context_disagreement, flags_from=0.65, weight=5.0, neutral=0.5),
     Rule("said_around", said_around, flags_from=1.0, weight=1.5, neutral=0.5),
+    Rule("named_by_category", named_by_category, flags_from=1.0, weight=1.5, neutral=0.5),
+    Rule("category_mismatch", category_mismatch, flags_from=0.8, weight=3.0, neutral=0.5),
     Rule("foreign_to_other_tags", foreign_to_other_tags, flags_from=0.75, weight=1.5, neutral=0.5),
     Rule("creator_repetition", creator_repetition, flags_from=0.45, weight=2.0, neutral=0.1),
     Rule("news_burst", news_burst, flags_from=0.5, weight=3.0, neutral=0.2),

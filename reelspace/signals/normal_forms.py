@@ -6,15 +6,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from reelspace.core.captions import visible_text
+from reelspace.signals.masks import MASK, masked
 
 _SPACES: Final = re.compile(r"\s+")
 _BETWEEN_CJK: Final = re.compile(r"(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
-_NOT_WORDS: Final = re.compile(r"[^\w\s]+|_+")
+_NOT_WORDS: Final = re.compile(r"[^\w\s\ue000]+|_+")
 _TAG_JOINTS: Final = re.compile(r"[\W_]+")
 _HAN: Final = re.compile(r"[\u3400-\u9fff]")
-_HANDLE: Final = re.compile(r"[@＠][^\s@＠]+")
-_LONG_NUMBER: Final = re.compile(r"\d{7,}")
-_MASK: Final = "***"
+_STAND_IN: Final = "\ue000"  # for a mask while punctuation goes; no visible text has it
 
 
 class NormalForms:
@@ -34,14 +33,17 @@ class NormalForms:
         return _SPACES.sub(" ", _BETWEEN_CJK.sub("", folded)).strip()
 
     def query(self, text: str) -> str:
-        """The words of a query: like `text`, without punctuation and with account and phone numbers masked."""
-        words = _SPACES.sub(" ", _NOT_WORDS.sub(" ", self.text(text))).strip()
-        return _LONG_NUMBER.sub(_MASK, _BETWEEN_CJK.sub("", words))
+        """The words of a query: like `text`, without punctuation and with persons masked."""
+        hidden = masked(self.text(text)).replace(MASK, _STAND_IN)
+        words = _SPACES.sub(" ", _NOT_WORDS.sub(" ", hidden)).strip()
+        # without punctuation a number may have come together
+        return masked(_BETWEEN_CJK.sub("", words)).replace(_STAND_IN, MASK)
 
     def tag(self, raw: str) -> str:
-        """The normal form of a hashtag: letters and digits only; a tag of emoji alone stays as it is."""
-        text = self.text(raw)
-        return _TAG_JOINTS.sub("", text) or text.replace(" ", "").replace("\ufe0f", "")
+        """The normal form of a hashtag: letters and digits only, persons left out; a tag of emoji or a mask alone stays as it is."""
+        text = masked(self.text(raw))
+        # digits that joints kept apart are looked at again
+        return _TAG_JOINTS.sub("", masked(_TAG_JOINTS.sub("", text))) or text.replace(" ", "").replace("\ufe0f", "")
 
     def tags(self, raws: Iterable[str]) -> dict[str, str]:
         """The normal form of every distinct hashtag."""
@@ -49,8 +51,8 @@ class NormalForms:
 
 
 def public_text(text: str) -> str:
-    """A text as it may be written out: visible characters, handles and runs of seven and more digits (accounts, phones) hidden."""
-    return _LONG_NUMBER.sub(_MASK, _HANDLE.sub("@" + _MASK, visible_text(text)))
+    """A text as it may be written out: visible characters, persons masked."""
+    return masked(visible_text(text))
 
 
 def has_han(text: str) -> bool:

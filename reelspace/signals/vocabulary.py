@@ -1,6 +1,7 @@
 """Vocabulary: the labels, and which work has which label with what weight and why.
 
-A label is a cleaned hashtag (spellings merged), a keyword of satisfied queries, or both. Legend: L labels, E work-label entries.
+A label is a cleaned hashtag (spellings merged), a keyword of satisfied queries, or both.
+Legend: L labels, E work-label entries, S signals (one moment at which an entry was seen).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,11 @@ _USERS_AT_HALF = 2.0  # so many satisfied people make a keyword as likely right 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """L labels, the most frequent first, and E entries by work, then label; times in microseconds."""
+    """L labels, the most frequent first, and E entries by work, then label; times in microseconds.
+
+    A label here is its row, 0 to L - 1; the id that outlives this version is given by `vocabulary_history`.
+    The S signals are, by entry, then time: the upload for a hashtag, the first and the last satisfied click for a query.
+    """
 
     texts: tuple[str, ...]
     num_tag_works_L: NDArray[np.int64]
@@ -29,11 +34,14 @@ class Labels:
     work_E: NDArray[np.int64]
     label_E: NDArray[np.int64]
     weight_E: NDArray[np.float32]
-    last_us_E: NDArray[np.int64]
+    from_tags_E: NDArray[np.bool_]
+    from_queries_E: NDArray[np.bool_]
     evidence_E: tuple[str, ...]
+    entry_S: NDArray[np.int64]
+    time_us_S: NDArray[np.int64]
 
     def number(self) -> dict[str, int]:
-        """Give the id of each label's text."""
+        """Give the row of each label's text."""
         return {text: label for label, text in enumerate(self.texts)}
 
     def num_works_L(self) -> NDArray[np.int64]:
@@ -47,11 +55,7 @@ class _Entry:
 
     tags: dict[str, float] = field(default_factory=dict)
     queries: dict[str, int] = field(default_factory=dict)
-    first_us: int = 2**62
-    last_us: int = 0
-
-    def seen(self, first_us: int, last_us: int) -> None:
-        self.first_us, self.last_us = min(self.first_us, first_us), max(self.last_us, last_us)
+    times_us: set[int] = field(default_factory=set)
 
     def weight(self) -> float:
         """The chance that at least one of the hashtags' best and the queries' people is right."""
@@ -81,11 +85,11 @@ def build_labels(
         work = int(uses.work_U[row])
         entry = entries.setdefault((uses.tags[int(uses.tag_U[row])], work), _Entry())
         entry.tags[uses.raws[row]] = round(float(clean.score_U[row]), 4)
-        entry.seen(int(works.created_us_V[work]), int(works.created_us_V[work]))
+        entry.times_us.add(int(works.created_us_V[work]))
     for keyword in keywords:
         entry = entries.setdefault((canonical.get(keyword.word, keyword.word), keyword.work), _Entry())
         entry.queries[pairs.queries[keyword.pair]] = int(pairs.num_users_P[keyword.pair])
-        entry.seen(int(pairs.first_us_P[keyword.pair]), int(pairs.last_us_P[keyword.pair]))
+        entry.times_us |= {int(pairs.first_us_P[keyword.pair]), int(pairs.last_us_P[keyword.pair])}
     return _numbered(entries, settings)
 
 
@@ -100,18 +104,22 @@ def _numbered(entries: Mapping[tuple[str, int], _Entry], settings: VocabularySet
     order = sorted((work, number[text], text) for text, work in entries if text in number)
     found = [entries[text, work] for work, _, text in order]
     label_E = np.array([label for _, label, _ in order], dtype=np.int64)
-    from_tags_E = np.array([bool(entry.tags) for entry in found], dtype=np.int64)
-    from_queries_E = np.array([bool(entry.queries) for entry in found], dtype=np.int64)
+    from_tags_E = np.array([bool(entry.tags) for entry in found], dtype=bool)
+    from_queries_E = np.array([bool(entry.queries) for entry in found], dtype=bool)
     first_us_L = np.full(len(texts), 2**62, dtype=np.int64)
-    np.minimum.at(first_us_L, label_E, np.array([entry.first_us for entry in found], dtype=np.int64))
+    np.minimum.at(first_us_L, label_E, np.array([min(entry.times_us) for entry in found], dtype=np.int64))
+    signals = [(row, time_us) for row, entry in enumerate(found) for time_us in sorted(entry.times_us)]
     return Labels(
         texts=tuple(texts),
-        num_tag_works_L=np.bincount(label_E, weights=from_tags_E, minlength=len(texts)).astype(np.int64),
-        num_query_works_L=np.bincount(label_E, weights=from_queries_E, minlength=len(texts)).astype(np.int64),
+        num_tag_works_L=np.bincount(label_E[from_tags_E], minlength=len(texts)).astype(np.int64),
+        num_query_works_L=np.bincount(label_E[from_queries_E], minlength=len(texts)).astype(np.int64),
         first_us_L=first_us_L,
         work_E=np.array([work for work, _, _ in order], dtype=np.int64),
         label_E=label_E,
         weight_E=np.array([round(entry.weight(), 4) for entry in found], dtype=np.float32),
-        last_us_E=np.array([entry.last_us for entry in found], dtype=np.int64),
+        from_tags_E=from_tags_E,
+        from_queries_E=from_queries_E,
         evidence_E=tuple(entry.json() for entry in found),
+        entry_S=np.array([row for row, _ in signals], dtype=np.int64),
+        time_us_S=np.array([time_us for _, time_us in signals], dtype=np.int64),
     )

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file
-from reelspace.core.errors import SettingError, TableError
+from reelspace.core.errors import ArtifactMissing, SettingError, TableError, UserError
 from reelspace.core.store import open_store
 from reelspace.demo.generate import generate
 from reelspace.demo.presets import ALL_PARTS, CUTOFF, world_preset
@@ -34,10 +34,22 @@ COLUMNS = {
         "df_queries": "int64",
         "first_seen": "timestamp[us, tz=UTC]",
         "status": "large_string",
+        "merged_into": "int64",
+        "version_added": "int32",
+        "version_changed": "int32",
     },
     "video_labels": {"video_id": "int64", "label_id": "int64", "weight": "float", "evidence": "large_string"},
     "graph": {"i": "int64", "j": "int64", "count": "int64", "p_ij": "float"},
-    "weights": {"label_id": "int64", "idf": "float", "freshness": "float", "weight": "float"},
+    "weights": {"label_id": "int64", "tf": "int64", "idf": "float", "freshness": "float", "weight": "float"},
+    "propensities": {
+        "label_id": "int64",
+        "propensity": "float",
+        "num_both": "int64",
+        "num_tags": "int64",
+        "num_queries": "int64",
+        "method": "large_string",
+    },
+    "missing": {"video_id": "int64", "has_tags": "bool", "has_queries": "bool", "all_missing": "bool"},
     "texts": {
         "video_id": "int64",
         "caption": "large_string",
@@ -52,7 +64,22 @@ COLUMNS = {
         "score": "float",
         "kept": "bool",
         "reason": "large_string",
+        "suspicions": "list<element: float>",
     },
+    "pairs": {
+        "video_id": "int64",
+        "query": "large_string",
+        "head": "large_string",
+        "num_users": "int64",
+        "num_clicks": "int64",
+        "weighted_clicks": "float",
+        "num_skips": "int64",
+        "confidence": "float",
+        "first": "timestamp[us, tz=UTC]",
+        "last": "timestamp[us, tz=UTC]",
+    },
+    "weak_labels": {"video_id": "int64", "text": "large_string", "kind": "large_string", "weight": "float", "num_comments": "int64"},
+    "negatives": {"video_id": "int64", "query": "large_string", "num_skips": "int64", "num_users": "int64"},
 }
 
 
@@ -110,7 +137,9 @@ def _table(artifact: Artifact, name: str) -> pa.Table:
 
 
 def test_the_artifact_has_every_file_with_its_columns(labels: Artifact) -> None:
-    assert labels.names() == tuple(sorted([*(f"{name}.parquet" for name in COLUMNS), "report.html", "report.json"]))
+    assert labels.names() == tuple(
+        sorted([*(f"{name}.parquet" for name in COLUMNS), "audit.json", "changes.json", "graph.json", "report.html", "report.json"])
+    )
     for name, columns in COLUMNS.items():
         schema = _table(labels, name).schema
         assert {field.name: str(field.type) for field in schema} == columns, name
@@ -129,6 +158,32 @@ def test_ids_join_across_the_files(labels: Artifact, place: Place) -> None:
     assert 0 < min(weights) <= max(weights) <= 1
     num_works = pc.value_counts(entries["label_id"]).to_pylist()
     assert min(row["counts"] for row in num_works) >= 2
+
+
+def test_a_later_version_names_the_earlier_one_and_keeps_its_ids(labels: Artifact, place: Place) -> None:
+    early = _run(place, "first", {**SETTINGS, "as_of": CUTOFF.isoformat()})
+    later = _run(place, "second", {**SETTINGS, "vocabulary": {"previous": early.id}})
+    assert early.id in later.manifest.parents
+    before, after = (_table(artifact, "vocabulary").to_pylist() for artifact in (early, later))
+    assert [row["text"] for row in after[: len(before)]] == [row["text"] for row in before]
+    fresh = _table(labels, "vocabulary")["text"].to_pylist()
+    assert {row["text"] for row in after if row["status"] == "active"} == set(fresh)
+    known = {row["text"] for row in before}
+    assert [row["text"] for row in after[len(before) :]] == [text for text in fresh if text not in known]
+    text_of = {row["label_id"]: row["text"] for row in after}
+    assert _named(later, text_of) == _named(labels, dict(enumerate(fresh)))
+
+
+def _named(artifact: Artifact, text_of: Mapping[int, str]) -> set[tuple[int, str, float]]:
+    rows = _table(artifact, "video_labels").to_pylist()
+    return {(row["video_id"], text_of[row["label_id"]], row["weight"]) for row in rows}
+
+
+def test_an_earlier_vocabulary_must_be_one(place: Place) -> None:
+    with pytest.raises(UserError, match=r"expected labels with versions, artifact .* of kind 'tables' has no vocabulary"):
+        _run(place, "wrong", {"vocabulary": {"previous": read_manifest_file(place.tables).id}})
+    with pytest.raises(ArtifactMissing, match="0000 is not in store"):
+        _run(place, "wrong", {"vocabulary": {"previous": "0" * 64}})
 
 
 def test_cleaning_reaches_its_bar_against_the_truth(labels: Artifact, place: Place) -> None:

@@ -3,12 +3,12 @@
 import numpy as np
 
 from reelspace.signals.keywords import content_words, query_keywords
-from reelspace.signals.lexicons import shipped_lexicons
+from reelspace.signals.lexicons import load_lexicons
 from reelspace.signals.phrases import Phrases
 from reelspace.signals.settings import SignalsSettings
 from reelspace.signals.tables import Pairs, Works
 
-LEXICONS = shipped_lexicons()
+LEXICONS = load_lexicons()
 NO_PHRASES = Phrases([])
 
 

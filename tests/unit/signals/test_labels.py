@@ -1,85 +1,18 @@
-"""Labels, weights and graph, against plain counting."""
+"""Labels and their files, from small tables written by hand."""
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from reelspace.signals.label_files import write_labels
-from reelspace.signals.label_graph import label_graph
-from reelspace.signals.label_weights import label_weights
-from reelspace.signals.settings import GraphSettings, SearchSettings, SignalsSettings, VocabularySettings, WeightSettings
-from reelspace.signals.vocabulary import Labels
+from reelspace.signals.settings import SearchSettings, SignalsSettings, VocabularySettings
 
 WriteTables = Callable[..., Path]
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
-DAY_US = 86_400_000_000
-ENTRIES = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (3, 2)]  # (work, label)
-
-
-def _labels(entries: list[tuple[int, int]], last_days: list[float]) -> Labels:
-    label_E = np.array([label for _, label in entries], dtype=np.int64)
-    num = int(label_E.max(initial=-1)) + 1
-    zeros = np.zeros(num, dtype=np.int64)
-    return Labels(
-        texts=tuple(f"label{label}" for label in range(num)),
-        num_tag_works_L=zeros,
-        num_query_works_L=zeros,
-        first_us_L=zeros,
-        work_E=np.array([work for work, _ in entries], dtype=np.int64),
-        label_E=label_E,
-        weight_E=np.ones(len(entries), dtype=np.float32),
-        last_us_E=np.array([round(day * DAY_US) for day in last_days], dtype=np.int64),
-        evidence_E=("{}",) * len(entries),
-    )
-
-
-def test_the_graph_counts_shared_works_in_both_directions() -> None:
-    graph = label_graph(_labels(ENTRIES, [0.0] * 7), GraphSettings(min_count=1))
-    works = {label: {work for work, other in ENTRIES if other == label} for label in range(3)}
-    wanted = {}
-    for first, second in combinations(range(3), 2):
-        count = len(works[first] & works[second])
-        wanted[first, second] = (count, count / len(works[first]))
-        wanted[second, first] = (count, count / len(works[second]))
-    got = {
-        (int(i), int(j)): (int(count), pytest.approx(float(p), abs=1e-6))
-        for i, j, count, p in zip(graph.i_G, graph.j_G, graph.count_G, graph.p_G, strict=True)
-    }
-    assert {pair: (count, got[pair][1] == p) for pair, (count, p) in wanted.items()} == {pair: (got[pair][0], True) for pair in got}
-    assert list(got) == sorted(got)
-
-
-def test_rare_pairs_are_left_out_of_the_graph() -> None:
-    graph = label_graph(_labels(ENTRIES, [0.0] * 7), GraphSettings(min_count=2))
-    assert list(zip(graph.i_G.tolist(), graph.j_G.tolist(), strict=True)) == [(0, 1), (1, 0)]
-
-
-def test_weights_are_idf_times_freshness_with_mean_one() -> None:
-    last_days = [60.0, 60.0, 30.0, 30.0, 60.0, 0.0, 60.0]
-    weights = label_weights(_labels(ENTRIES, last_days), 60 * DAY_US, WeightSettings(half_life_days=30.0))
-    fresh = [(1 + 0.5 + 0.25) / 3, (1 + 1) / 2, (0.5 + 1) / 2]
-    idf = [np.log(4 / 3), np.log(4 / 2), np.log(4 / 2)]
-    product = np.array(fresh) * np.array(idf)
-    assert np.allclose(weights.freshness_L, fresh, atol=1e-5)
-    assert np.allclose(weights.idf_L, idf, atol=1e-5)
-    assert np.allclose(weights.weight_L, product / product.mean(), atol=1e-4)
-
-
-def test_weights_are_cut_and_survive_a_single_label() -> None:
-    rare = _labels([(work, 0) for work in range(100)] + [(0, label) for label in range(1, 3)], [0.0] * 102)
-    assert label_weights(rare, 0, WeightSettings(max_weight=1.2)).weight_L.max() == pytest.approx(1.2)
-    single = _labels([(0, 0)], [0.0])
-    assert label_weights(single, 0, WeightSettings()).weight_L.tolist() == [1.0]
-    assert label_weights(
-        replace(single, texts=(), label_E=single.label_E[:0], work_E=single.work_E[:0], last_us_E=single.last_us_E[:0]), 0, WeightSettings()
-    ).weight_L.shape == (0,)
 
 
 def _crowd(write_tables: WriteTables) -> Path:
@@ -123,5 +56,55 @@ def test_a_platform_without_a_crowd_has_empty_labels(write_tables: WriteTables, 
     out.mkdir()
     write_labels(write_tables(videos=[{"video_id": 1, "caption": "hello"}]), out, SignalsSettings())
     rows = {path.stem: pq.read_metadata(path).num_rows for path in out.glob("*.parquet")}
-    assert rows == {"vocabulary": 0, "video_labels": 0, "graph": 0, "weights": 0, "texts": 1, "tag_uses": 0}
+    per_label = dict.fromkeys(("vocabulary", "video_labels", "graph", "weights", "propensities", "tag_uses"), 0)
+    assert {name: rows[name] for name in (*per_label, "texts", "missing")} == {**per_label, "texts": 1, "missing": 1}
+    assert json.loads((out / "graph.json").read_bytes())["num_edges_kept"] == 0
     assert "<h1>Crowd signals</h1>" in (out / "report.html").read_text()
+
+
+def test_a_later_version_keeps_ids_in_every_file(write_tables: WriteTables, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    videos = [{"video_id": number, "caption": "#camera #tripod", "creator_id": number} for number in range(4)]
+    videos += [{"video_id": number, "caption": "#guitar", "creator_id": number} for number in range(4, 10)]
+    write_labels(write_tables(videos=videos), first, _settings())
+    later = [{"video_id": number, "caption": "#violin #camera", "creator_id": number} for number in range(20, 29)]
+    write_labels(write_tables(videos=videos[:4] + later), second, _settings(), previous=first)
+    old, new = (pq.read_table(directory / "vocabulary.parquet").to_pylist() for directory in (first, second))
+    assert [(row["label_id"], row["text"], row["df_tags"]) for row in old] == [(0, "guitar", 6), (1, "camera", 4), (2, "tripod", 4)]
+    assert [(row["text"], row["status"], row["df_tags"], row["version_added"], row["version_changed"]) for row in new] == [
+        ("guitar", "retired", 0, 1, 2),
+        ("camera", "active", 13, 1, 1),
+        ("tripod", "active", 4, 1, 1),
+        ("violin", "active", 9, 2, 2),
+    ]
+    changes = json.loads((second / "changes.json").read_bytes())
+    assert changes == {"version": 2, "appended": [3], "merged": [], "retired": [0], "revived": []}
+    entries = pq.read_table(second / "video_labels.parquet").to_pylist()
+    wanted = [(number, label) for number in range(4) for label in (1, 2)] + [
+        (number, label) for number in range(20, 29) for label in (1, 3)
+    ]
+    assert [(row["video_id"], row["label_id"]) for row in entries] == wanted
+    graph = pq.read_table(second / "graph.parquet").to_pylist()
+    assert [(row["i"], row["j"], row["count"]) for row in graph] == [(1, 2, 4), (1, 3, 9), (2, 1, 4), (3, 1, 9)]
+    for name in ("weights", "propensities"):
+        assert pq.read_table(second / f"{name}.parquet")["label_id"].to_pylist() == [1, 2, 3], name
+    uses = pq.read_table(second / "tag_uses.parquet").to_pylist()
+    assert {(row["normal"], row["label_id"]) for row in uses} == {("camera", 1), ("tripod", 2), ("violin", 3)}
+
+
+def test_works_that_nobody_labelled_are_marked_as_missing_everything(write_tables: WriteTables, tmp_path: Path) -> None:
+    out = tmp_path / "labels"
+    out.mkdir()
+    write_labels(_crowd(write_tables), out, _settings())
+    rows = {row["video_id"]: row for row in pq.read_table(out / "missing.parquet").to_pylist()}
+    assert [(rows[work]["has_tags"], rows[work]["has_queries"], rows[work]["all_missing"]) for work in (0, 3, 4)] == [
+        (True, True, False),
+        (True, False, False),
+        (False, False, True),
+    ]
+    camera = next(row for row in pq.read_table(out / "vocabulary.parquet").to_pylist() if row["text"] == "camera")
+    propensities = {row["label_id"]: row for row in pq.read_table(out / "propensities.parquet").to_pylist()}
+    row = propensities[camera["label_id"]]
+    assert (row["num_both"], row["num_tags"], row["num_queries"], row["method"]) == (3, 4, 3, "frequency")

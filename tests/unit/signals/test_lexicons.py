@@ -5,15 +5,15 @@ import re
 import pytest
 
 from reelspace.core.errors import SettingError
-from reelspace.signals.lexicons import lexicons_digest, read_lexicon, shipped_lexicons
+from reelspace.signals.lexicons import lexicons_digest, load_lexicons, read_lexicon
 from reelspace.signals.normal_forms import NormalForms
+from reelspace.signals.settings import AddedLexicon
 
-LEXICONS = shipped_lexicons()
+LEXICONS = load_lexicons()
 
 
 def _begs(tag: str) -> bool:
-    normal = NormalForms().tag(tag)
-    return normal in LEXICONS.begging or LEXICONS.begging_pattern.search(normal) is not None
+    return LEXICONS.begs(NormalForms().tag(tag))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def _begs(tag: str) -> bool:
         "foryoupage",
         "GoViral",
         "follow4follow",
+        "快手主播中心",
+        "時尚助推官",
+        "服饰宠粉节",
+        "快手九周年",
+        "今天拍点啥",
+        "记录生活",
+        "短视频带货王",
     ],
 )
 def test_begging_is_recognised(tag: str) -> None:
@@ -36,7 +43,26 @@ def test_begging_is_recognised(tag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["篮球", "快手美食", "热带鱼", "感恩节", "推理小说", "like a rolling stone", "following", "viola", "rapids", "关注健康"]
+    "tag",
+    [
+        "篮球",
+        "快手美食",
+        "热带鱼",
+        "感恩节",
+        "推理小说",
+        "like a rolling stone",
+        "following",
+        "viola",
+        "rapids",
+        "关注健康",
+        "减肥计划",
+        "快手厨房",
+        "健身动作大挑战",
+        "记录宝宝成长",
+        "原创音乐",
+        "市中心",
+        "摄影作品",
+    ],
 )
 def test_content_is_not_taken_for_begging(tag: str) -> None:
     assert not _begs(tag)
@@ -53,7 +79,7 @@ def test_questions_are_no_spam(text: str) -> None:
 
 
 def test_every_lexicon_has_a_version_and_the_digest_names_them_all() -> None:
-    assert set(LEXICONS.versions) == {"begging", "begging_patterns", "query_templates", "comment_spam"}
+    assert set(LEXICONS.versions) == {"begging", "begging_patterns", "promotions", "query_templates", "comment_spam", "aspects"}
     assert all(version >= 1 for version in LEXICONS.versions.values())
     assert re.fullmatch(r"[0-9a-f]{64}", lexicons_digest())
 
@@ -69,3 +95,17 @@ def test_a_lexicon_without_version_or_with_a_repeated_entry_is_refused() -> None
         read_lexicon("mine", "one\ntwo\n")
     with pytest.raises(SettingError, match="'one' is given twice"):
         read_lexicon("mine", "# version: 2\none\none\n")
+
+
+def test_entries_of_a_user_join_the_shipped_ones_and_are_told_with_their_version() -> None:
+    added = load_lexicons([AddedLexicon(name="promotions", version=3, entries=("^summersale",))])
+    assert added.begs("summersale2025")
+    assert added.begs("fyp")
+    assert not LEXICONS.begs("summersale2025")
+    assert added.versions["promotions (added)"] == 3
+    assert added.versions["promotions"] == LEXICONS.versions["promotions"]
+
+
+def test_an_added_entry_that_is_no_regular_expression_is_named() -> None:
+    with pytest.raises(SettingError, match=r"lexicon promotions.*'\(sale'"):
+        load_lexicons([AddedLexicon(name="promotions", version=1, entries=("(sale",))])

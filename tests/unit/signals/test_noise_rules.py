@@ -13,7 +13,7 @@ from reelspace.signals.cleaning import KEPT, clean
 from reelspace.signals.contexts import build_contexts
 from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import tag_uses
-from reelspace.signals.lexicons import shipped_lexicons
+from reelspace.signals.lexicons import load_lexicons
 from reelspace.signals.settings import SignalsSettings
 from reelspace.signals.tables import Judgements, Works
 
@@ -53,7 +53,7 @@ class Platform:
         )
         settings = SignalsSettings()
         contexts = build_contexts([dict.fromkeys(words, 1.0) for words in said], settings.contexts)
-        return Evidence(uses, works, said, [(tag,) for tag in uses.tags], contexts, shipped_lexicons(), settings)
+        return Evidence(uses, works, said, [(tag,) for tag in uses.tags], contexts, load_lexicons(), settings)
 
 
 def topic_of(work: int) -> int:
@@ -84,6 +84,37 @@ def test_lexicon_rules_name_begging_only(platform: Platform) -> None:
     assert suspicion(platform, noise_rules.blocklist)["fyp"].tolist() == [1.0, 1.0]
     assert suspicion(platform, noise_rules.begging_pattern)["求官方给热门"].tolist() == [1.0]
     assert suspicion(platform, noise_rules.blocklist)["topic0"].max() == 0.0
+
+
+def test_a_promotion_of_the_platform_is_flagged_wherever_it_stands(platform: Platform) -> None:
+    platform.add("快手九周年", [0, 80])
+    found = suspicion(platform, noise_rules.platform_promotion)
+    assert found["快手九周年"].tolist() == [1.0, 1.0]
+    assert found["topic0"].max() == 0.0
+
+
+def test_a_category_speaks_for_the_tags_it_names_and_says_nothing_of_others(platform: Platform) -> None:
+    platform.add("area0", [0, 41])
+    found = suspicion(platform, noise_rules.named_by_category)
+    assert found["area0"].tolist()[0] == 0.0
+    assert np.isnan(found["area0"][1])
+    assert np.isnan(found["topic0"]).all()
+
+
+@pytest.mark.parametrize(
+    ("tag", "words", "names", "named"),
+    [
+        ("健身打卡", ("健身打卡", "健身", "打卡"), ("健身", "健身训练"), True),
+        ("明星", ("明星",), ("明星娱乐",), True),
+        ("美食", ("美食",), ("时尚", "穿搭"), False),
+        ("art", ("art",), ("Party Games",), False),
+        ("games", ("games",), ("Party Games",), True),
+    ],
+)
+def test_chinese_categories_are_searched_within_others_word_by_word(
+    tag: str, words: Sequence[str], names: Sequence[str], named: bool
+) -> None:
+    assert noise_rules._is_named(tag, words, names) is named
 
 
 def test_a_tag_over_all_categories_is_suspicious_a_topical_one_is_not(platform: Platform) -> None:

@@ -1,6 +1,5 @@
-"""Tables: what is read, and the satisfied pairs against a plain loop."""
+"""Tables: what is read, and comments in batches against a plain loop."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,67 +9,9 @@ import pytest
 
 from reelspace.core.errors import TableError
 from reelspace.signals import tables
-from reelspace.signals.settings import SearchSettings
 
 WriteTables = Callable[..., Path]
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
-SETTINGS = SearchSettings(satisfied_dwell_ms=7_000, quick_return_ms=5_000, min_users=2)
-
-
-def _log(write_tables: WriteTables) -> tuple[Path, list[dict[str, object]], list[dict[str, object]]]:
-    draw = np.random.default_rng(5)
-    searches = [
-        {
-            "search_id": number,
-            "user_id": int(draw.integers(6)),
-            "query": str(draw.choice(["Cat", "cat ", "猫", "貓!", "?"])),
-            "searched_at": DAY + timedelta(hours=int(draw.integers(100))),
-        }
-        for number in range(300)
-    ]
-    clicks = [
-        {
-            "search_id": int(search["search_id"]),  # type: ignore[call-overload]
-            "video_id": int(draw.integers(1, 7)),
-            "clicked_at": search["searched_at"] + timedelta(seconds=int(draw.integers(60))),  # type: ignore[operator]
-            "dwell_ms": int(draw.choice([100, 6_999, 7_000, 30_000])),
-            "returned_within_ms": [None, 4_000, 5_000, 5_001][int(draw.integers(4))],
-        }
-        for search in searches
-        for _ in range(2)
-    ]
-    videos = [{"video_id": video_id} for video_id in range(1, 6)]  # clicks on work 6 are on an unknown one
-    return write_tables(videos=videos, searches=searches, clicks=clicks), searches, clicks
-
-
-def _normal(query: str) -> str:
-    return query.strip(" !?").casefold().replace("貓", "猫")
-
-
-@pytest.mark.parametrize("as_of", [None, DAY + timedelta(hours=50)])
-def test_satisfied_pairs_equal_a_plain_loop(write_tables: WriteTables, as_of: datetime | None) -> None:
-    directory, searches, clicks = _log(write_tables)
-    pairs, funnel = tables.satisfied_pairs(directory, tables.read_works(directory, None), _normal, SETTINGS, as_of)
-    by_id = {search["search_id"]: search for search in searches}
-    people: dict[tuple[int, str], set[int]] = defaultdict(set)
-    for click in clicks:
-        left_at = click["clicked_at"] + timedelta(milliseconds=click["dwell_ms"])  # type: ignore[operator, arg-type]
-        back_ms = click["returned_within_ms"]
-        search = by_id[click["search_id"]]
-        in_time = as_of is None or (left_at < as_of and search["searched_at"] < as_of)  # type: ignore[operator]
-        if in_time and click["video_id"] != 6 and click["dwell_ms"] >= 7_000 and (back_ms is None or back_ms > 5_000):  # type: ignore[operator]
-            people[click["video_id"], _normal(search["query"])].add(search["user_id"])  # type: ignore[index, arg-type]
-    wanted = {pair: len(users) for pair, users in people.items() if pair[1] and len(users) >= 2}
-    got = {
-        (int(video_id), query): int(num) for video_id, query, num in zip(pairs.video_ids_P, pairs.queries, pairs.num_users_P, strict=True)
-    }
-    assert wanted
-    assert got == wanted
-    assert funnel[-1].count == len(wanted)
-    counts = [stage.count for stage in funnel]
-    assert counts == sorted(counts, reverse=True)
-    if as_of is not None:
-        assert int(pairs.last_us_P.max()) < as_of.timestamp() * 1e6
 
 
 def test_works_from_as_of_on_are_not_read(write_tables: WriteTables) -> None:
@@ -108,3 +49,53 @@ def test_raters_of_one_use_are_averaged(write_tables: WriteTables) -> None:
     judgements = tables.read_judgements(directory, tables.read_works(directory, None))
     assert judgements.tags == ("cat",)
     assert judgements.relevant_J.tolist() == [pytest.approx(2 / 3)]
+
+
+def _many_comments(write_tables: WriteTables) -> tuple[Path, dict[tuple[int, str], int]]:
+    """Comments of works 1 to 12 in no order, with their likes after a plain loop."""
+    draw = np.random.default_rng(3)
+    rows = [
+        {
+            "comment_id": number,
+            "video_id": int(draw.integers(1, 13)),
+            "user_id": int(draw.integers(100, 104)),
+            "text": f"{draw.choice(['nice', 'sharp', 'soft', ''])}{' ' * int(draw.integers(2))}",
+            "likes": int(draw.integers(5)),
+            "commented_at": DAY + timedelta(minutes=int(draw.integers(1_000))),
+        }
+        for number in range(500)
+    ]
+    likes: dict[tuple[int, str], int] = {}
+    for row in rows:
+        key = row["video_id"], row["text"].strip()  # type: ignore[union-attr]
+        if key[0] <= 10 and row["user_id"] != 100 and key[1]:  # type: ignore[operator]
+            likes[key] = likes.get(key, 0) + row["likes"]  # type: ignore[index, operator, assignment]
+    videos = [{"video_id": video_id, "creator_id": 100} for video_id in range(1, 11)]
+    return write_tables(videos=videos, comments=rows), likes
+
+
+@pytest.mark.parametrize("max_rows", [1, 70, 10_000])
+def test_batches_of_comments_hold_whole_works_in_order(write_tables: WriteTables, max_rows: int) -> None:
+    directory, wanted = _many_comments(write_tables)
+    batches = list(tables.comment_batches(directory, tables.read_works(directory, None), None, max_rows))
+    assert len(batches) == {1: 10, 10_000: 1}.get(max_rows, len(batches))
+    works_of_batches = [sorted(set(batch.video_ids_C.tolist())) for batch in batches]
+    assert [work for works in works_of_batches for work in works] == list(range(1, 11))
+    found = {
+        (int(video_id), text): int(likes)
+        for batch in batches
+        for video_id, text, likes in zip(batch.video_ids_C, batch.texts, batch.likes_C, strict=True)
+    }
+    assert found == wanted
+    assert sum(len(batch.texts) for batch in batches) == len(wanted)
+
+
+def test_batches_together_are_what_is_read_at_once(write_tables: WriteTables) -> None:
+    directory, wanted = _many_comments(write_tables)
+    works = tables.read_works(directory, None)
+    comments, funnel = tables.read_comments(directory, works, None)
+    batches = list(tables.comment_batches(directory, works, None, 60))
+    assert len(batches) > 2
+    assert comments.texts == tuple(text for batch in batches for text in batch.texts)
+    assert funnel[:3] == tables.comment_stages(directory, works, None)
+    assert funnel[3].count == len(wanted)
