@@ -24,11 +24,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib import rcParams
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import write_result  # noqa: E402
+from benchmarks.record import RESULTS, write_result  # noqa: E402
 from reelspace.core.rng import rng  # noqa: E402
 from reelspace.signals.search_log import open_log  # noqa: E402
 from reelspace.signals.search_tables import satisfied_pairs  # noqa: E402
@@ -223,8 +225,21 @@ def _bars(results: list[Mapping[str, Any]]) -> dict[str, bool]:
     return bars
 
 
+def plot(results: list[Mapping[str, Any]]) -> None:
+    """Draw time per million clicks over clicks into benchmarks/results/signals.svg."""
+    rcParams["svg.hashsalt"] = "signals"
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    clicks = [each["clicks"] for each in results]
+    for way in WAYS:
+        axes.plot(clicks, [each[f"{way}_wall_seconds"] / each["clicks"] * 1e6 for each in results], marker="o", label=way)
+    axes.set(xscale="log", xlabel="clicks", ylabel="seconds per million clicks", ylim=(0, None))
+    axes.legend()
+    figure.savefig(RESULTS / "signals.svg", metadata={"Date": None})
+
+
 def main() -> int:
-    """Measure every size and write benchmarks/results/signals.json; 1 if a bar is missed."""
+    """Measure every size and write benchmarks/results/signals.json, drawn if there are several; 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000_000], help="clicks")
     parser.add_argument("--runs", type=int, default=5, help="pairs of runs per size")
@@ -243,6 +258,8 @@ def main() -> int:
         "reached": bars,
     }
     write_result("signals", values, seed=SEED, packages=("polars", "narwhals", "numpy", "pyarrow"))
+    if len(results) > 1:
+        plot(results)
     return 0 if all(bars.values()) else 1
 
 

@@ -108,18 +108,6 @@ def mine_comments(
     return miner.mined(miner.pool())
 
 
-def filter_comments(
-    comments: Comments, works: Works, forms: NormalForms, lexicons: Lexicons, settings: CommentSettings
-) -> tuple[GoodComments, list[Stage]]:
-    """Give the good ones of comments that are all in memory, as rows of these, and the funnel."""
-    miner = _Miner(works, forms, lexicons, settings)
-    miner.count(comments)
-    miner.filter(comments)
-    kept = miner.pool()
-    mined = miner.mined(kept)
-    return replace(mined.good, row_C=np.array([remark.row for remark in kept], dtype=np.int64)), mined.funnel
-
-
 def texts_by_work(comments: GoodComments, chosen: Sequence[int], texts: Sequence[str]) -> dict[int, list[str]]:
     """Group chosen comments by work, in the order chosen."""
     out: dict[int, list[str]] = {}

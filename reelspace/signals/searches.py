@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.signals.settings import SearchSettings
-from reelspace.signals.spellings import _one_letter_apart
+from reelspace.signals.spellings import one_letter_apart
 
 _MOST_SUPPORTERS = 32  # of a work's queries; those with the most people come first, and the rest would only cost time
 
@@ -69,7 +69,7 @@ def spelling_heads(
         query_P: row of the query; work_P: any number of the work; clicks_P: clicks that satisfied.
         min_overlap: least cosine of the two queries' clicks over works.
     """
-    near = _one_letter_apart(queries)
+    near = one_letter_apart(queries)
     vectors: dict[int, dict[int, int]] = {query: {} for query, others in enumerate(near) if others}
     for query, work, clicks in zip(query_P.tolist(), work_P.tolist(), clicks_P.tolist(), strict=True):
         if query in vectors:

@@ -67,7 +67,7 @@ def find_merges(usage: TagUsage, settings: SpellingSettings) -> list[Merge]:
     """Find the merges, in the order of the merged tag."""
     order = sorted(range(len(usage.tags)), key=lambda tag: (_is_only_carried(usage, tag), -int(usage.num_works_T[tag]), usage.tags[tag]))
     directions_TK = unit(usage.profiles_TK)
-    spelled_like = _one_letter_apart(usage.tags)
+    spelled_like = one_letter_apart(usage.tags)
     heads: list[int] = []
     not_slips: set[int] = set()
     merges: dict[int, Merge] = {}
@@ -134,7 +134,7 @@ def _may_be_meant(usage: TagUsage, tag: int) -> bool:
     return bool(usage.is_ordinary_T[tag]) or not has_han(usage.tags[tag])
 
 
-def _one_letter_apart(tags: Sequence[str]) -> list[frozenset[int]]:
+def one_letter_apart(tags: Sequence[str]) -> list[frozenset[int]]:
     """Per tag, the tags at Damerau distance 1 with the same digits; found through the forms with one letter left out."""
     by_form: dict[str, list[int]] = {}
     for index, tag in enumerate(tags):

@@ -138,14 +138,6 @@ def comment_batches(directory: Path, works: Works, as_of: datetime | None, max_r
             yield Comments(int64(distinct, "video_id"), tuple(distinct["text"].to_pylist()), int64(distinct, "likes"))
 
 
-def read_comments(directory: Path, works: Works, as_of: datetime | None, engine: Engine = HERE) -> tuple[Comments, list[Stage]]:
-    """Give the comments of others at once, copies under one work made one."""
-    stages = comment_stages(directory, works, as_of, engine)
-    batches = list(comment_batches(directory, works, as_of, max(stages[0].count, 1), engine))
-    comments = batches[0] if batches else Comments(np.empty(0, dtype=np.int64), (), np.empty(0, dtype=np.int64))
-    return comments, [*stages, Stage("not a copy", len(comments.texts))]
-
-
 def read_judgements(directory: Path, works: Works, engine: Engine = HERE) -> Judgements:
     """Read the judged tag uses of known works, raters averaged."""
     judged = (

@@ -9,7 +9,7 @@ import pytest
 
 from reelspace.signals.comment_choice import choose_comments
 from reelspace.signals.comment_counts import WorkCounts, text_hashes_C
-from reelspace.signals.comment_filter import GoodComments, MinedComments, filter_comments, mine_comments, texts_by_work
+from reelspace.signals.comment_filter import GoodComments, MinedComments, mine_comments, texts_by_work
 from reelspace.signals.comment_rules import num_letters, said_form
 from reelspace.signals.contexts import Contexts, unit
 from reelspace.signals.lexicons import load_lexicons
@@ -73,16 +73,6 @@ def test_only_comments_that_say_something_about_their_work_pass() -> None:
         "in the pool of their work": 2,
         "not said under anything in nearly the same words": 2,
     }
-
-
-def test_filtering_comments_in_memory_gives_rows_of_these_comments() -> None:
-    rows = [(0, "so good"), (1, "nice lens"), (1, "so good"), (2, "the tripod")]
-    comments = _comments(rows + [(work, "so good") for work in range(3, 30)])
-    good, _ = filter_comments(comments, _works(40), NormalForms(), load_lexicons(), SETTINGS)
-    assert [(int(work), comments.texts[row]) for work, row in zip(good.work_C, good.row_C, strict=True)] == [
-        (1, "nice lens"),
-        (2, "the tripod"),
-    ]
 
 
 def test_the_most_liked_of_near_copies_stands_for_all_with_the_likes_of_all() -> None:
