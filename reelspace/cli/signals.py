@@ -25,6 +25,7 @@ def run(
     tables: Tables,
     out: Annotated[Path, typer.Option(help="Output directory.")],
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override a setting, e.g. searches.min_users=2.")] = None,
+    lexicon: Annotated[list[str] | None, typer.Option(help="Add a file to a shipped lexicon, e.g. promotions=mine.txt.")] = None,
 ) -> None:
     """Make labels of tables and say what was kept; run again, it reuses what has not changed."""
     import orjson
@@ -32,12 +33,14 @@ def run(
     from reelspace.core.artifacts import open_artifact, read_manifest_file
     from reelspace.core.settings import read
     from reelspace.core.store import open_store
+    from reelspace.signals.lexicons import read_added
     from reelspace.signals.settings import SignalsSettings
     from reelspace.steps import import_tables, preprocess_signals
     from reelspace.steps.tag_questions import table_paths
 
     overrides = settings or []
-    parsed = read(SignalsSettings, "{}", [text for text in overrides if not text.startswith(_IMPORT)])
+    added = [read_added(text).model_dump(mode="json") for text in lexicon or []]
+    parsed = read(SignalsSettings, {"lexicons": added}, [text for text in overrides if not text.startswith(_IMPORT)])
     of_import = [text.removeprefix(_IMPORT) for text in overrides if text.startswith(_IMPORT)]
     imported = read(import_tables.ImportSettings, {"paths": table_paths(tables.resolve())}, of_import)
     out = out.resolve()

@@ -5,10 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Final
+from pathlib import Path
+from typing import Final, get_args
 
 from reelspace.core.errors import SettingError
-from reelspace.signals.settings import AddedLexicon
+from reelspace.signals.settings import AddedLexicon, AddedName
 
 NAMES: Final = ("begging", "begging_patterns", "promotions", "query_templates", "comment_spam", "aspects")
 _VERSION: Final = re.compile(r"# version: (\d+)")
@@ -62,6 +63,22 @@ def read_lexicon(name: str, text: str) -> Lexicon:
     if len(set(entries)) != len(entries):
         raise SettingError(f"lexicon {name}: {next(entry for entry in entries if entries.count(entry) > 1)!r} is given twice")
     return Lexicon(name, int(version[1]), entries)
+
+
+def read_added(named: str) -> AddedLexicon:
+    """Read a file of a user's own, given as `lexicon=path`; it has the form of the shipped ones.
+
+    Raises:
+        SettingError: no such file or lexicon, or the file has another form.
+    """
+    name, equals, path = named.partition("=")
+    if not equals or name not in get_args(AddedName):
+        raise SettingError(f"--lexicon {named}: expected lexicon=file with a lexicon of {', '.join(get_args(AddedName))}")
+    try:
+        lexicon = read_lexicon(name, Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"--lexicon {named}: expected a text file in UTF-8: {error}") from error
+    return AddedLexicon.model_validate({"name": name, "version": lexicon.version, "entries": lexicon.entries})
 
 
 def load_lexicons(added: Sequence[AddedLexicon] = ()) -> Lexicons:

@@ -31,10 +31,13 @@ class HashtagSettings(Settings):
     neighbour_share: float = Field(0.03, gt=0, lt=1, description="Share of works, the nearest in context, that may back a rare tag.")
 
 
+AddedName = Literal["begging", "begging_patterns", "promotions", "query_templates", "comment_spam"]
+
+
 class AddedLexicon(Settings):
     """Entries of a user's own beside a shipped lexicon."""
 
-    name: Literal["begging", "begging_patterns", "promotions", "query_templates", "comment_spam"] = Field(description="Lexicon they join.")
+    name: AddedName = Field(description="Lexicon they join.")
     version: int = Field(ge=1, description="Version of the added entries, told in the report.")
     entries: tuple[str, ...] = Field(description="Entries in normal form: texts, or regular expressions where the lexicon has those.")
 

@@ -1,11 +1,12 @@
 """Lexicons shipped with the package."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from reelspace.core.errors import SettingError
-from reelspace.signals.lexicons import lexicons_digest, load_lexicons, read_lexicon
+from reelspace.signals.lexicons import lexicons_digest, load_lexicons, read_added, read_lexicon
 from reelspace.signals.normal_forms import NormalForms
 from reelspace.signals.settings import AddedLexicon
 
@@ -109,3 +110,15 @@ def test_entries_of_a_user_join_the_shipped_ones_and_are_told_with_their_version
 def test_an_added_entry_that_is_no_regular_expression_is_named() -> None:
     with pytest.raises(SettingError, match=r"lexicon promotions.*'\(sale'"):
         load_lexicons([AddedLexicon(name="promotions", version=1, entries=("(sale",))])
+
+
+def test_a_file_of_a_user_is_read_like_a_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("# version: 4\n^summersale\n")
+    assert read_added(f"promotions={path}") == AddedLexicon(name="promotions", version=4, entries=("^summersale",))
+
+
+@pytest.mark.parametrize("named", ["promotions", "promotion=mine.txt", "promotions=/no/such/file"])
+def test_a_lexicon_that_is_not_there_is_refused_in_words(named: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(f"--lexicon {named}: expected")):
+        read_added(named)
