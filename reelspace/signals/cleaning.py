@@ -114,6 +114,7 @@ def with_merges(evidence: Evidence, merges: Sequence[Merge]) -> Evidence:
         contexts=evidence.contexts,
         lexicons=evidence.lexicons,
         settings=evidence.settings,
+        embeddings_VD=evidence.embeddings_VD,
     )
 
 

@@ -18,6 +18,7 @@ from reelspace.signals.comment_aspects import WeakLabels, shipped_aspects, weak_
 from reelspace.signals.comment_choice import choose_comments
 from reelspace.signals.comment_filter import GoodComments, mine_comments, texts_by_work
 from reelspace.signals.contexts import build_contexts
+from reelspace.signals.embeddings import read_embeddings
 from reelspace.signals.engine import Engine, open_engine
 from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import TagUses, parse_hashtags
@@ -57,13 +58,17 @@ class Crowd:
     lexicon_versions: Mapping[str, int]
 
 
-def read_crowd(directory: Path, settings: SignalsSettings) -> Crowd:
-    """Read the tables of a `tables` artifact and make labels of them; nothing from `settings.as_of` on is used."""
+def read_crowd(directory: Path, settings: SignalsSettings, vectors: Path | None = None) -> Crowd:
+    """Read the tables of a `tables` artifact and make labels of them; nothing from `settings.as_of` on is used.
+
+    Args:
+        vectors: directory with the file of a `vectors` artifact, a model's opinion on the works; None if there is none yet.
+    """
     with open_engine(settings.engine) as engine:
-        return _read(directory, settings, engine)
+        return _read(directory, settings, engine, vectors)
 
 
-def _read(directory: Path, settings: SignalsSettings, engine: Engine) -> Crowd:
+def _read(directory: Path, settings: SignalsSettings, engine: Engine, vectors: Path | None) -> Crowd:
     forms, lexicons = NormalForms(), load_lexicons(settings.lexicons)
     works = tables.read_works(directory, settings.as_of, engine)
     captions, uses = parse_hashtags(works.captions, forms)
@@ -77,7 +82,8 @@ def _read(directory: Path, settings: SignalsSettings, engine: Engine) -> Crowd:
     around = Sources(segmenter, forms, lexicons).gather(works, captions, pairs, good)
     contexts = build_contexts(around.weights, settings.contexts)
     words_of_tags = [tuple(dict.fromkeys((tag, *segmenter.words(tag)))) for tag in uses.tags]
-    evidence = Evidence(uses, works, around.said, words_of_tags, contexts, lexicons, settings)
+    embeddings_VD = read_embeddings(vectors, works) if vectors else None
+    evidence = Evidence(uses, works, around.said, words_of_tags, contexts, lexicons, settings, embeddings_VD)
     merges = merge_spellings(evidence, segmenter.is_ordinary)
     cleaned = clean(with_merges(evidence, merges), tables.read_judgements(directory, works, engine))
 

@@ -26,6 +26,7 @@ class Evidence:
     """What is known about every use of a hashtag.
 
     `said` holds per work the words of its caption, cover, satisfied queries and comments; `words_of_tags` the words a tag consists of.
+    `embeddings_VD` are a model's unit vectors of works, zero where it gave none; None where there is no model.
     """
 
     uses: TagUses
@@ -35,6 +36,7 @@ class Evidence:
     contexts: Contexts
     lexicons: Lexicons
     settings: SignalsSettings
+    embeddings_VD: NDArray[np.float64] | None = None
 
     @cached_property
     def num_works_T(self) -> NDArray[np.int64]:

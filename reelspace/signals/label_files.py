@@ -5,7 +5,9 @@ Legend: V works, L labels, E work-label entries, G edges, U uses of hashtags.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import orjson
@@ -28,18 +30,34 @@ _TEXT = pa.large_string()
 _TEXTS = pa.list_(pa.large_string())
 
 
-def write_labels(tables: Path, out: Path, settings: SignalsSettings, previous: Path | None = None) -> Mapping[str, object]:
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier runs left.
+
+    Args:
+        labels: directory with the vocabulary files of the labels whose ids are kept; None starts at id 0.
+        vectors: directory with the vectors that a model gave the works; None if there is no model yet.
+    """
+
+    labels: Path | None = None
+    vectors: Path | None = None
+
+
+NOTHING_EARLIER: Final = Earlier()
+
+
+def write_labels(tables: Path, out: Path, settings: SignalsSettings, earlier: Earlier = NOTHING_EARLIER) -> Mapping[str, object]:
     """Make labels of the tables in one directory and write all files into another; gives the figures for run.json.
 
     Args:
-        previous: directory with the vocabulary files of the earlier labels whose ids are kept; None starts at id 0.
+        earlier: what earlier runs left for this one.
 
     Raises:
         TableError: no work was uploaded before `as_of`, or the earlier vocabulary is not whole.
     """
-    before = read_vocabulary(previous) if previous else None
+    before = read_vocabulary(earlier.labels) if earlier.labels else None
     audit = Audit()
-    crowd = read_crowd(tables, settings)
+    crowd = read_crowd(tables, settings, earlier.vectors)
     labels = crowd.labels
     vocabulary, changes = next_version(before, labels.texts, labels.first_us_L, canonical_tags(crowd.merges))
     id_L = vocabulary.ids_L(labels.texts)

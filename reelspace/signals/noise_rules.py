@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.signals import agreement
-from reelspace.signals.contexts import unit
+from reelspace.signals.contexts import Contexts, unit
 from reelspace.signals.entropy import category_spread
 from reelspace.signals.evidence import Evidence
 from reelspace.signals.normal_forms import has_han
@@ -67,6 +67,17 @@ def category_entropy(evidence: Evidence) -> NDArray[np.float64]:
 def context_disagreement(evidence: Evidence) -> NDArray[np.float64]:
     """The work's own words, queries and comments do not fit what the tag is used for by other creators."""
     return _suspicion_of_share(evidence.share_that_fits_U)
+
+
+def embedding_disagreement(evidence: Evidence) -> NDArray[np.float64]:
+    """What a model sees and hears in the work is unlike what it finds in the tag's works by other creators."""
+    uses = evidence.uses
+    if evidence.embeddings_VD is None:
+        return np.full(len(uses.work_U), np.nan)
+    seen = Contexts(evidence.embeddings_VD, {}, np.zeros((0, evidence.embeddings_VD.shape[1])))
+    sums_TD = agreement.profiles_TK(uses.tag_U, uses.work_U, len(uses.tags), seen)
+    elsewhere_UD = agreement.elsewhere_UK(uses.tag_U, uses.work_U, evidence.works.creators_V, sums_TD, seen)
+    return _suspicion_of_share(agreement.share_that_fits_U(elsewhere_UD.round(6), uses.work_U, seen, evidence.settings.contexts))
 
 
 def said_around(evidence: Evidence) -> NDArray[np.float64]:
@@ -249,6 +260,7 @@ RULES: Final = (
     Rule("platform_promotion", platform_promotion, flags_from=1.0, weight=8.0, neutral=0.0, is_fixed=True),
     Rule("category_entropy", category_entropy, flags_from=0.7, weight=3.0, neutral=0.55),
     Rule("context_disagreement", context_disagreement, flags_from=0.65, weight=5.0, neutral=0.5),
+    Rule("embedding_disagreement", embedding_disagreement, flags_from=0.65, weight=3.0, neutral=0.5),
     Rule("said_around", said_around, flags_from=1.0, weight=1.5, neutral=0.5),
     Rule("named_by_category", named_by_category, flags_from=1.0, weight=1.5, neutral=0.5),
     Rule("category_mismatch", category_mismatch, flags_from=0.8, weight=3.0, neutral=0.5),

@@ -27,6 +27,9 @@ class HashtagSettings(Settings):
     entropy_shrinkage: float = Field(5.0, ge=0, description="Uses that the mean entropy of all tags counts for in a tag's own entropy.")
     category_prior_works: float = Field(1.0, gt=0, description="Works that the mix of all categories counts for beside a tag's own works.")
     trend_window_days: float = Field(8.0, gt=0, description="Length of a news burst in days.")
+    vectors: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Artifact id of works' vectors that tags are held against; None: no model yet."
+    )
     rare_uses: int = Field(2, ge=1, description="A tag with at most so many works is rare and needs backing by neighbours.")
     neighbour_share: float = Field(0.03, gt=0, lt=1, description="Share of works, the nearest in context, that may back a rare tag.")
 

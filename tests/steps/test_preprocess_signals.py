@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file
+from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file, write_artifact
 from reelspace.core.errors import ArtifactMissing, SettingError, TableError, UserError
 from reelspace.core.store import open_store
 from reelspace.demo.generate import generate
@@ -180,10 +180,30 @@ def _named(artifact: Artifact, text_of: Mapping[int, str]) -> set[tuple[int, str
 
 
 def test_an_earlier_vocabulary_must_be_one(place: Place) -> None:
-    with pytest.raises(UserError, match=r"expected labels with versions, artifact .* of kind 'tables' has no vocabulary"):
+    with pytest.raises(UserError, match=r"vocabulary.previous: expected .* of kind 'tables' has no vocabulary"):
         _run(place, "wrong", {"vocabulary": {"previous": read_manifest_file(place.tables).id}})
     with pytest.raises(ArtifactMissing, match="0000 is not in store"):
         _run(place, "wrong", {"vocabulary": {"previous": "0" * 64}})
+
+
+def test_vectors_of_a_model_give_its_rule_an_opinion(labels: Artifact, place: Place, tmp_path: Path) -> None:
+    works = pq.read_table(place.world / "truth" / "works.parquet", columns=["video_id", "topic"]).to_pylist()[1:]
+    vectors = [[1.0 if topic == row["topic"] else 0.05 for topic in range(24)] for row in works]
+    columns = {"video_id": pa.array([row["video_id"] for row in works]), "vector": pa.array(vectors, pa.list_(pa.float32(), 24))}
+    pq.write_table(pa.table(columns), tmp_path / "vectors.parquet")
+    made = write_artifact(open_store(place.store), "vectors", tmp_path, parents=(), code="", settings={})
+    seen = _run(place, "seen", {**SETTINGS, "hashtags": {"vectors": made.id}})
+    assert made.id in seen.manifest.parents
+    known = {name: _opinions(artifact) for name, artifact in (("without", labels), ("with", seen))}
+    assert known["without"] == 0
+    assert known["with"] > 0.8 * _table(seen, "tag_uses").num_rows
+    with pytest.raises(UserError, match=r"hashtags.vectors: expected .* of kind 'tables' has no vectors.parquet"):
+        _run(place, "wrong", {"hashtags": {"vectors": read_manifest_file(place.tables).id}})
+
+
+def _opinions(labels: Artifact) -> int:
+    rules = json.loads(labels.read("report.json"))["rules"]
+    return int(next(rule["known"] for rule in rules if rule["name"] == "embedding_disagreement"))
 
 
 def test_cleaning_reaches_its_bar_against_the_truth(labels: Artifact, place: Place) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from reelspace.signals.label_files import write_labels
+from reelspace.signals.label_files import Earlier, write_labels
 from reelspace.signals.settings import SearchSettings, SignalsSettings, VocabularySettings
 
 WriteTables = Callable[..., Path]
@@ -70,7 +70,7 @@ def test_a_later_version_keeps_ids_in_every_file(write_tables: WriteTables, tmp_
     videos += [{"video_id": number, "caption": "#guitar", "creator_id": number} for number in range(4, 10)]
     write_labels(write_tables(videos=videos), first, _settings())
     later = [{"video_id": number, "caption": "#violin #camera", "creator_id": number} for number in range(20, 29)]
-    write_labels(write_tables(videos=videos[:4] + later), second, _settings(), previous=first)
+    write_labels(write_tables(videos=videos[:4] + later), second, _settings(), Earlier(labels=first))
     old, new = (pq.read_table(directory / "vocabulary.parquet").to_pylist() for directory in (first, second))
     assert [(row["label_id"], row["text"], row["df_tags"]) for row in old] == [(0, "guitar", 6), (1, "camera", 4), (2, "tripod", 4)]
     assert [(row["text"], row["status"], row["df_tags"], row["version_added"], row["version_changed"]) for row in new] == [

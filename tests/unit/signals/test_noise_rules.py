@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reelspace.signals import noise_rules
 from reelspace.signals.cleaning import KEPT, clean
-from reelspace.signals.contexts import build_contexts
+from reelspace.signals.contexts import build_contexts, unit
 from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import tag_uses
 from reelspace.signals.lexicons import load_lexicons
@@ -32,7 +32,7 @@ class Platform:
     def add(self, tag: str, works: Sequence[int]) -> None:
         self.tags += [(work, tag) for work in works]
 
-    def evidence(self) -> Evidence:
+    def evidence(self, embeddings_VD: NDArray[np.float64] | None = None) -> Evidence:
         draw = np.random.default_rng(1)
         num = NUM_TOPICS * NUM_EACH
         topics = [topic_of(work) for work in range(num)]
@@ -53,7 +53,7 @@ class Platform:
         )
         settings = SignalsSettings()
         contexts = build_contexts([dict.fromkeys(words, 1.0) for words in said], settings.contexts)
-        return Evidence(uses, works, said, [(tag,) for tag in uses.tags], contexts, load_lexicons(), settings)
+        return Evidence(uses, works, said, [(tag,) for tag in uses.tags], contexts, load_lexicons(), settings, embeddings_VD)
 
 
 def topic_of(work: int) -> int:
@@ -91,6 +91,24 @@ def test_a_promotion_of_the_platform_is_flagged_wherever_it_stands(platform: Pla
     found = suspicion(platform, noise_rules.platform_promotion)
     assert found["快手九周年"].tolist() == [1.0, 1.0]
     assert found["topic0"].max() == 0.0
+
+
+def test_a_model_tells_a_tag_on_a_work_that_looks_like_none_of_its_others(platform: Platform) -> None:
+    stranger = works_of(5, 40)[-1]
+    platform.add("topic0", [stranger])
+    topics = np.array([topic_of(work) for work in range(NUM_TOPICS * NUM_EACH)])
+    noise_VD = np.random.default_rng(2).normal(0, 0.15, (len(topics), NUM_TOPICS))
+    embeddings_VD = unit(np.eye(NUM_TOPICS)[topics] + noise_VD)
+    embeddings_VD[works_of(0, 40)[0]] = 0.0
+    evidence = platform.evidence(embeddings_VD)
+    found = noise_rules.embedding_disagreement(evidence)[evidence.uses.tag_U == evidence.uses.tags.index("topic0")]
+    assert np.isnan(found[0])
+    assert found[1:10].max() < 0.65
+    assert found[10] > 0.65
+
+
+def test_without_a_model_its_rule_has_no_opinion(platform: Platform) -> None:
+    assert np.isnan(noise_rules.embedding_disagreement(platform.evidence())).all()
 
 
 def test_a_category_speaks_for_the_tags_it_names_and_says_nothing_of_others(platform: Platform) -> None:
