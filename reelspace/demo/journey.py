@@ -41,14 +41,6 @@ NUM_QUESTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """What is asked through the public endpoints."""
-
-    texts: tuple[str, ...]
-    video_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Journey:
     """Where a journey runs and what it runs on."""
 
@@ -59,7 +51,7 @@ class Journey:
     started: float
     generate_seconds: float | None = None
     without_crowd: ModelFigures | None = None
-    questions: Questions | None = None
+    questions: tuple[str, ...] | None = None
 
 
 def run_demo(out: Path, *, preset: str, seed: int) -> None:
@@ -120,11 +112,11 @@ def _committed_arm() -> ModelFigures | None:
     return ModelFigures.model_validate(result["teacher_without_crowd"] | {"measured_on": result["date"]})
 
 
-def _world_questions(world: Path, cutoff: str) -> Questions:
+def _world_questions(world: Path, cutoff: str) -> tuple[str, ...]:
     """Take every topic's first phrasing in turn and the first works after the cut-off."""
     rows = pq.read_table(world / "queries.parquet").to_pylist()
     texts = [row["text"] for row in rows[:: max(1, len(rows) // NUM_QUESTIONS)]][:NUM_QUESTIONS]
-    return Questions(tuple(texts), ())
+    return tuple(texts)
 
 
 def _walk(journey: Journey, console: Console) -> None:
@@ -148,11 +140,11 @@ def _walk(journey: Journey, console: Console) -> None:
         raise UserError("answers of the served model differ from the offline ones; report.json has answers_equal_offline = false")
 
 
-def _own_questions(labels: Artifact, scratch: Path) -> Questions:
+def _own_questions(labels: Artifact, scratch: Path) -> tuple[str, ...]:
     """Ask what users searched, or, without searches, what authors wrote."""
     texts = pq.read_table(labels.fetch(scratch / "labels") / "texts.parquet").to_pylist()
     queries = [query for row in texts for query in row["queries"]] or [row["caption"] for row in texts if row["caption"].strip()]
-    return Questions(tuple(dict.fromkeys(queries))[:NUM_QUESTIONS], ())
+    return tuple(dict.fromkeys(queries))[:NUM_QUESTIONS]
 
 
 def _newest(corpus: Corpus) -> list[Sample]:
@@ -164,16 +156,16 @@ def _newest(corpus: Corpus) -> list[Sample]:
 
 
 def _ask(
-    servers: Servers, questions: Questions, samples: Sequence[Sample], teacher: Artifact, corpus: Corpus, scratch: Path
+    servers: Servers, questions: tuple[str, ...], samples: Sequence[Sample], teacher: Artifact, corpus: Corpus, scratch: Path
 ) -> tuple[list[Answer], bool]:
     """Ask words and works through the gateway and hold the answers against the offline ones."""
     from reelspace.evaluate.texts import embed_texts  # delays torch until the pipeline has ended
 
-    online = ask_texts(servers.gateway_url, questions.texts) + ask_videos(servers.gateway_url, samples)
-    no_rows_Q = np.full(len(questions.texts), -1, dtype=np.int64)
-    texts_QD = embed_texts(teacher, scratch / "teacher", questions.texts)
+    online = ask_texts(servers.gateway_url, questions) + ask_videos(servers.gateway_url, samples)
+    no_rows_Q = np.full(len(questions), -1, dtype=np.int64)
+    texts_QD = embed_texts(teacher, scratch / "teacher", questions)
     own_rows_Q = corpus.rows_of([sample.video_id for sample in samples])
-    offline = offline_answers(questions.texts, texts_QD, corpus.vectors, no_rows_Q)
+    offline = offline_answers(questions, texts_QD, corpus.vectors, no_rows_Q)
     offline += offline_answers(
         [sample.video_id for sample in samples], corpus.vectors.by_name["vector"][own_rows_Q], corpus.vectors, own_rows_Q
     )
