@@ -26,6 +26,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Output directory.")],
     settings: Annotated[list[str] | None, typer.Option("--set", help="Override a setting, e.g. searches.min_users=2.")] = None,
     lexicon: Annotated[list[str] | None, typer.Option(help="Add a file to a shipped lexicon, e.g. promotions=mine.txt.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Run tables on Ray: local, or the address of a cluster.")] = None,
 ) -> None:
     """Make labels of tables and say what was kept; run again, it reuses what has not changed."""
     import orjson
@@ -40,7 +41,8 @@ def run(
 
     overrides = settings or []
     added = [read_added(text).model_dump(mode="json") for text in lexicon or []]
-    parsed = read(SignalsSettings, {"lexicons": added}, [text for text in overrides if not text.startswith(_IMPORT)])
+    engine = {"engine": {"engine": "daft", "ray": ray}} if ray else {}
+    parsed = read(SignalsSettings, {"lexicons": added, **engine}, [text for text in overrides if not text.startswith(_IMPORT)])
     of_import = [text.removeprefix(_IMPORT) for text in overrides if text.startswith(_IMPORT)]
     imported = read(import_tables.ImportSettings, {"paths": table_paths(tables.resolve())}, of_import)
     out = out.resolve()

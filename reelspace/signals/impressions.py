@@ -23,7 +23,7 @@ def position_counts(log: SearchLog, settings: SearchSettings, engine: Engine = H
     num = settings.max_position
     rates_KK, clicks_KK = np.zeros((num, num)), np.zeros((num, num), dtype=np.int64)
     if log.impressions is not None:
-        table = log.collect_by_works(_shown_per_position, _at_two_positions, engine)
+        table = log.collect_by_works(_shown_per_position, lambda shown: _at_two_positions(shown, engine), engine)
         place = int64(table, "position") - 1, int64(table, "position_other") - 1
         np.add.at(rates_KK, place, int64(table, "rate"))
         np.add.at(clicks_KK, place, int64(table, "clicks"))
@@ -93,12 +93,13 @@ def _shown_per_position(log: SearchLog) -> Frame:
     return grouped.with_columns(nw.col("num_shown").cast(nw.Int64))
 
 
-def _at_two_positions(shown: Frame) -> Frame:
+def _at_two_positions(shown: Frame, engine: Engine) -> Frame:
     """Sums over the pairs that were clicked at all: rate and clicks at one position, for each other position of the pair."""
     totals = shown.group_by(*PAIR, "position").agg(nw.col("num_shown").sum(), nw.col("clicks").sum())
     with_clicks = totals.filter(nw.col("clicks") > 0).select(*PAIR)
     rate = (nw.col("clicks") * _RATE_SCALE // nw.col("num_shown")).cast(nw.Int64)
-    rates = totals.join(with_clicks, on=list(PAIR), how="semi").select(*PAIR, "position", "clicks", rate=rate)
+    # Kept: daft 0.7 loses rows of a frame that is joined with itself before it was run.
+    rates = engine.keep(totals.join(with_clicks, on=list(PAIR), how="semi").select(*PAIR, "position", "clicks", rate=rate))
     both = rates.join(rates.select(*PAIR, position_other="position"), on=list(PAIR))
     both = both.filter(nw.col("position") != nw.col("position_other"))
     return both.group_by("position", "position_other").agg(nw.col("rate").sum(), nw.col("clicks").sum())

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from reelspace.core.errors import SettingError
 from reelspace.core.settings import identity
 from reelspace.signals import tables
 from reelspace.signals.engine import DaftEngine, Engine, PolarsEngine, open_engine
+from reelspace.signals.impressions import position_counts
 from reelspace.signals.search_log import open_log
 from reelspace.signals.search_tables import read_searches
 from reelspace.signals.settings import EngineSettings, SearchSettings, SignalsSettings
@@ -100,6 +102,40 @@ def test_daft_gives_the_rows_of_polars(directory: Path) -> None:
         wanted = everything(directory, polars)
         assert min(len(wanted[place]) for place in (0, 6, 16)) > 0
         assert everything(directory, daft) == wanted
+
+
+@pytest.mark.parametrize("engine", ["polars", "daft"])
+def test_clicks_at_two_positions_are_those_of_plain_loops(write_tables: WriteTables, engine: Literal["polars", "daft"]) -> None:
+    """A log large enough that an engine joins by its own means: a frame joined with itself once lost its rows there."""
+    draw = np.random.default_rng(5)
+    num_works, num_shown = 600, 6
+    searches = [{"search_id": number, "user_id": number, "query": f"q{number % 300}"} for number in range(6_000)]
+    shown = [(number, int(work), place) for number in range(6_000) for place, work in enumerate(_results(number, num_shown, draw), start=1)]
+    clicked = {(number, work) for number, work, place in shown if draw.random() < 0.4 / place}
+    clicks = [{"search_id": number, "video_id": work, "dwell_ms": 9_000} for number, work in sorted(clicked)]
+    directory = write_tables(videos=[{"video_id": number} for number in range(num_works)], searches=searches, clicks=clicks)
+    columns = {name: [row[place] for row in shown] for place, name in enumerate(("search_id", "video_id", "position"))}
+    pq.write_table(pa.table(columns), directory / "impressions.parquet")
+    with open_engine(EngineSettings(engine=engine)) as opened:
+        log = open_log(directory, np.arange(num_works), str.casefold, SETTINGS, None, opened)
+        counts = position_counts(log, SETTINGS, opened)
+    at: dict[tuple[int, int], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for number, work, place in shown:
+        at[number % 300, work][place] += (number, work) in clicked
+    wanted_KK = np.zeros_like(counts.clicks_KK)
+    for places in at.values():
+        for place, num_clicks in places.items():
+            for other in places.keys() - {place}:
+                wanted_KK[place - 1, other - 1] += num_clicks
+    assert wanted_KK.sum() > 1_000
+    assert counts.clicks_KK.tolist() == wanted_KK.tolist()
+
+
+def _results(number: int, num_shown: int, draw: np.random.Generator) -> list[int]:
+    """Two works of each query always, in either order, and others."""
+    first = number % 300
+    order = [first, first + 1] if draw.random() < 0.5 else [first + 1, first]
+    return [*order, *(301 + draw.permutation(299)[: num_shown - 2]).tolist()]
 
 
 def test_a_log_cut_into_slices_gives_what_it_gives_whole(directory: Path) -> None:
