@@ -48,7 +48,8 @@ generate: compile ## write every generated file anew
 	$(PYTHON) docs/generate.py
 
 bench: .venv/.installed ## run every benchmark; results in benchmarks/results/
-	for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script || exit 1; done
+	failed=; for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script || failed="$$failed $$script"; done; \
+	  [ -z "$$failed" ] || { echo "a bar is missed, or an error: $$failed" >&2; exit 1; }
 
 images: ## build the images of the steps and servers with podman
 	for target in signals train serving search; do podman build --target $$target -t reelspace/python-$$target:0.1.0 . || exit 1; done
