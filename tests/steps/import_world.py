@@ -1,5 +1,7 @@
 """A small world of tables to import: its rows, the folder they lie in, and the artifacts that come of it."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from reelspace.steps import import_tables
 
 Row = dict[str, Any]
 NOON = datetime(2025, 1, 31, 12, 0, 0, 123456, UTC)
+NUM_GOOD = 40
 
 ROWS: Mapping[str, list[Row]] = {
     "videos": [
@@ -97,3 +100,25 @@ class World:
 
 def rows_of(artifact: Artifact, name: str) -> list[Row]:
     return list(pq.read_table(pa.BufferReader(artifact.read(f"{name}.parquet"))).to_pylist())
+
+
+def comments(num: int = NUM_GOOD, first: int = 100) -> list[Row]:
+    return [
+        {"comment_id": first + n, "video_id": 7, "user_id": n, "text": f"nice {n}", "commented_at": NOON, "likes": n} for n in range(num)
+    ]
+
+
+def csv_text(rows: list[Row]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([csv_field(value) for value in row.values()] for row in rows)
+    return out.getvalue()
+
+
+def csv_field(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return json.dumps(value)
+    return value.isoformat() if isinstance(value, datetime) else value

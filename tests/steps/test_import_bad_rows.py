@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,45 +15,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import TableError
 from reelspace.core.schemas import TABLES
-from reelspace.steps.table_csv import read_records
-from reelspace.steps.table_lines import read_lines
-from tests.steps.import_world import NOON, ROWS, Row, World, jsonl, rows_of
-
-NUM_GOOD = 40
+from tests.steps.import_world import NOON, NUM_GOOD, ROWS, Row, World, comments, csv_field, csv_text, jsonl, rows_of
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("REELSPACE_STORE", str(tmp_path / "out/store"))
     return World(tmp_path / "world", tmp_path / "out")
-
-
-def comments(num: int = NUM_GOOD, first: int = 100) -> list[Row]:
-    return [
-        {"comment_id": first + n, "video_id": 7, "user_id": n, "text": f"nice {n}", "commented_at": NOON, "likes": n} for n in range(num)
-    ]
-
-
-def csv_text(rows: list[Row]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([csv_field(value) for value in row.values()] for row in rows)
-    return out.getvalue()
-
-
-def csv_field(value: object) -> object:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return json.dumps(value)
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def write(world: World, name: str, data: str | bytes) -> Path:
@@ -495,69 +466,3 @@ def test_csv_is_read_with_windows_line_ends_a_byte_order_mark_and_columns_in_any
     writer.writerows([csv_field(value) for value in list(row.values())[::-1]] for row in rows)
     write(world, "comments.csv", b"\xef\xbb\xbf" + out.getvalue().encode())
     assert world.run()[0].id == first
-
-
-def records_of(data: bytes, max_bytes: int = 1 << 20) -> Iterator[list[str] | None]:
-    for record in read_records(read_lines(io.BytesIO(data), max_bytes), max_bytes):
-        yield None if record.fields is None else [field.decode() for field in record.fields]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.lists(st.text(alphabet='ab,"\r\n é', max_size=6), min_size=2, max_size=4), min_size=1, max_size=6))
-def test_what_pythons_csv_writes_is_read_back(rows: list[list[str]]) -> None:
-    out = io.StringIO(newline="")
-    csv.writer(out).writerows(rows)
-    assert list(records_of(out.getvalue().encode())) == rows
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200).map(lambda data: data.replace(b"x", b'"')), st.integers(1, 30))
-def test_every_byte_of_any_csv_lies_in_one_record_or_is_a_newline(data: bytes, max_bytes: int) -> None:
-    end = 0
-    for record in read_records(read_lines(io.BytesIO(data), max_bytes), max_bytes):
-        assert record.line.start == end
-        assert record.line.sha256 == hashlib.sha256(data[record.line.start : record.line.end]).hexdigest()
-        end = record.line.end + 1
-    assert end in (len(data), len(data) + 1)
-
-
-def test_a_quote_that_is_never_closed_costs_one_line_of_many() -> None:
-    good = [f"{n},x" for n in range(1000)]
-    data = "\n".join([*good[:500], '7,"open', *good[500:]]).encode()
-    read = list(records_of(data))
-    assert read.count(None) == 1
-    assert [fields for fields in read if fields] == [line.split(",") for line in good]
-
-
-MEASURE = """
-import json, os, resource, sys
-from reelspace.steps import import_tables
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-root, out, limit = sys.argv[1:]
-run = lambda name: import_tables.run(f"{root}/{name}", f"{out}/tables", f"{out}/media", json.dumps({"max_line_bytes": int(limit)}))
-run("small")
-before = peak()
-run("large")
-print((peak() - before) * 1024)
-"""
-
-
-@pytest.mark.parametrize("ending", ["jsonl", "csv", "csv.gz"])
-def test_a_line_of_64_mb_is_passed_over_in_little_memory(tmp_path: Path, ending: str) -> None:
-    rows = comments(100)
-    text = jsonl(rows) if ending == "jsonl" else csv_text(rows)
-    for name in ("small", "large"):
-        place = World(tmp_path / name, tmp_path / "out")
-        place.parquet("videos", ROWS["videos"])
-        opened = gzip.open if ending.endswith("gz") else open
-        with opened(place.root / "tables" / f"comments.{ending}", "wb") as file:
-            file.write(text.encode())
-            if name == "large":
-                file.write(b'"')
-                for _ in range(64):
-                    file.write(b"x" * (1 << 20))
-                file.write(b"\n")
-    command = [sys.executable, "-c", MEASURE, str(tmp_path), str(tmp_path / "out"), str(1 << 16)]
-    environment = {"REELSPACE_STORE": str(tmp_path / "out/store"), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert int(done.stdout) < 16 << 20
