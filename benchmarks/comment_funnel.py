@@ -8,7 +8,6 @@ seeds; the intervals are from the lowest to the highest end of the 95 % bootstra
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -23,12 +22,9 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.generated_platform import label_platform  # noqa: E402
 from benchmarks.record import write_result  # noqa: E402
-from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file  # noqa: E402
 from reelspace.core.rng import rng  # noqa: E402
-from reelspace.core.store import open_store  # noqa: E402
-from reelspace.demo.generate import generate  # noqa: E402
-from reelspace.demo.presets import world_preset  # noqa: E402
 from reelspace.demo.topics import Topic, topics  # noqa: E402
 from reelspace.evaluate.ranking import bootstrap_interval  # noqa: E402
 from reelspace.signals import tables as signal_tables  # noqa: E402
@@ -38,7 +34,6 @@ from reelspace.signals.lexicons import load_lexicons  # noqa: E402
 from reelspace.signals.normal_forms import NormalForms, public_text  # noqa: E402
 from reelspace.signals.segmentation import Segmenter  # noqa: E402
 from reelspace.signals.settings import CommentSettings  # noqa: E402
-from reelspace.steps import import_tables, preprocess_signals  # noqa: E402
 
 SEEDS = (0, 1, 2)
 SETTINGS = {"searches": {"min_users": 2}}
@@ -51,18 +46,12 @@ Pair = tuple[int, str]
 
 def measure(place: Path, preset: str, seed: int) -> dict[str, Any]:
     """Generate one platform without media, run the step and compare its comments with truth."""
-    world = place / "world"
-    settings = world_preset(preset, seed)
-    generate(settings.model_copy(update={"parts": settings.parts - {"media"}}), world)
-    os.environ["REELSPACE_STORE"] = str(place / "store")
-    tables, labels = str(place / "tables.json"), str(place / "labels.json")
-    import_tables.run(str(world), tables, str(place / "media.json"), "{}")
-    preprocess_signals.run(tables, labels, json.dumps(SETTINGS))
-    directory = _open(place / "store", tables).fetch(place / "tables")
+    platform = label_platform(place, preset, seed, SETTINGS)
+    world, directory = platform.world, platform.tables.fetch(place / "tables")
     start_s = time.monotonic()
     video_ids, mined = _mine(directory)
     mining_s = time.monotonic() - start_s
-    written = _open(place / "store", labels).fetch(place / "labels")
+    written = platform.labels.fetch(place / "labels")
     about, useful = _truth(world)
     kept = [(int(video_ids[work]), public_text(text)) for work, text in zip(mined.good.work_C.tolist(), mined.texts, strict=True)]
     chosen = _chosen(written)
@@ -135,10 +124,6 @@ def _by_key(rows: Sequence[Mapping[str, Any]], key: str) -> dict[int, Mapping[st
 
 def _share(pairs: Sequence[Pair], is_right: Mapping[Pair, bool]) -> float:
     return round(float(np.mean([is_right[pair] for pair in pairs])), 4)
-
-
-def _open(store: Path, path: str) -> Artifact:
-    return open_artifact(open_store(str(store)), read_manifest_file(path).id)
 
 
 def main() -> int:

@@ -6,10 +6,8 @@ the seeds; the interval is from the lowest to the highest end of the 95 % bootst
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.generated_platform import label_platform  # noqa: E402
 from benchmarks.record import write_result  # noqa: E402
-from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file  # noqa: E402
-from reelspace.core.store import open_store  # noqa: E402
-from reelspace.demo.generate import generate  # noqa: E402
-from reelspace.demo.presets import world_preset  # noqa: E402
 from reelspace.evaluate.hashtags import hashtag_figures, read_kept  # noqa: E402
 from reelspace.evaluate.truth import read_tag_uses  # noqa: E402
-from reelspace.steps import import_tables, preprocess_signals  # noqa: E402
 
 SEEDS = (0, 1, 2, 3, 4)
 SETTINGS = {"searches": {"min_users": 2}}
@@ -35,32 +29,19 @@ BAR_KEPT = 0.70
 
 def measure(place: Path, preset: str, seed: int) -> dict[str, Any]:
     """Generate one platform without media, clean its hashtags and compare with its truth."""
-    world = place / "world"
-    settings = world_preset(preset, seed)
-    generate(settings.model_copy(update={"parts": settings.parts - {"media"}}), world)
-    os.environ["REELSPACE_STORE"] = str(place / "store")
-    tables, labels = str(place / "tables.json"), str(place / "labels.json")
-    import_tables.run(str(world), tables, str(place / "media.json"), "{}")
-    start_s, start_cpu_s = time.monotonic(), time.process_time()
-    preprocess_signals.run(tables, labels, json.dumps(SETTINGS))
-    wall_s, cpu_s = time.monotonic() - start_s, time.process_time() - start_cpu_s
-    artifact = _open(place / "store", labels)
-    kept = read_kept(artifact.fetch(place / "labels") / "tag_uses.parquet")
-    figures = hashtag_figures(read_tag_uses(world), kept, np.random.default_rng(seed))
-    report = json.loads(artifact.read("report.json"))
+    platform = label_platform(place, preset, seed, SETTINGS)
+    kept = read_kept(platform.labels.fetch(place / "labels") / "tag_uses.parquet")
+    figures = hashtag_figures(read_tag_uses(platform.world), kept, np.random.default_rng(seed))
+    report = json.loads(platform.labels.read("report.json"))
     return {
         "seed": seed,
         **figures,
         "judged_precision_clean": report["hashtags"]["precision_after"],
         "threshold": report["hashtags"]["threshold"],
         "rules": {rule["name"]: {name: rule[name] for name in ("flagged", "removed", "precision")} for rule in report["rules"]},
-        "wall_seconds": round(wall_s, 1),
-        "cpu_seconds": round(cpu_s, 1),
+        "wall_seconds": round(platform.wall_s, 1),
+        "cpu_seconds": round(platform.cpu_s, 1),
     }
-
-
-def _open(store: Path, path: str) -> Artifact:
-    return open_artifact(open_store(str(store)), read_manifest_file(path).id)
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ Right is what the truth says of the pair. The expected pairs are counted once mo
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections import defaultdict
@@ -19,16 +18,12 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.generated_platform import label_platform  # noqa: E402
 from benchmarks.record import write_result  # noqa: E402
-from reelspace.core.artifacts import open_artifact, read_manifest_file  # noqa: E402
 from reelspace.core.rng import rng  # noqa: E402
-from reelspace.core.store import open_store  # noqa: E402
-from reelspace.demo.generate import generate  # noqa: E402
-from reelspace.demo.presets import world_preset  # noqa: E402
 from reelspace.evaluate.ranking import bootstrap_interval  # noqa: E402
 from reelspace.signals.normal_forms import NormalForms  # noqa: E402
 from reelspace.signals.settings import SearchSettings  # noqa: E402
-from reelspace.steps import import_tables, preprocess_signals  # noqa: E402
 
 SEEDS = (0, 1, 2)
 MIN_USERS = 2
@@ -53,14 +48,8 @@ def expected_pairs(world: Path) -> set[Pair]:
 
 def measure(place: Path, seed: int) -> dict[str, Any]:
     """Generate one platform without media, run the step and compare its pairs."""
-    world = place / "world"
-    settings = world_preset("apps", seed)
-    generate(settings.model_copy(update={"parts": settings.parts - {"media"}}), world)
-    os.environ["REELSPACE_STORE"] = str(place / "store")
-    tables, labels = str(place / "tables.json"), str(place / "labels.json")
-    import_tables.run(str(world), tables, str(place / "media.json"), "{}")
-    preprocess_signals.run(tables, labels, json.dumps({"searches": {"min_users": MIN_USERS}}))
-    written = open_artifact(open_store(str(place / "store")), read_manifest_file(labels).id).fetch(place / "labels")
+    platform = label_platform(place, "apps", seed, {"searches": {"min_users": MIN_USERS}})
+    world, written = platform.world, platform.labels.fetch(place / "labels")
     pairs = pq.read_table(written / "pairs.parquet", columns=["video_id", "query", "confidence"]).to_pylist()
     found = {(row["video_id"], row["query"]) for row in pairs}
     forms = NormalForms()
