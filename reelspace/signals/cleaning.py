@@ -5,7 +5,7 @@ Legend: U uses, R rules, J judged uses, T tags.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,16 +106,7 @@ def with_merges(evidence: Evidence, merges: Sequence[Merge]) -> Evidence:
     words: dict[str, dict[str, None]] = {tag: {} for tag in uses.tags}
     for tag, own in zip(evidence.uses.tags, evidence.words_of_tags, strict=True):
         words[canonical.get(tag, tag)].update(dict.fromkeys(own))
-    return Evidence(
-        uses=uses,
-        works=evidence.works,
-        said=evidence.said,
-        words_of_tags=[tuple(words[tag]) for tag in uses.tags],
-        contexts=evidence.contexts,
-        lexicons=evidence.lexicons,
-        settings=evidence.settings,
-        embeddings_VD=evidence.embeddings_VD,
-    )
+    return replace(evidence, uses=uses, words_of_tags=[tuple(words[tag]) for tag in uses.tags])
 
 
 def _judged(evidence: Evidence, judgements: Judgements) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ Legend: V works, U uses of hashtags, P pairs of query and work, L labels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from reelspace.signals import tables
 from reelspace.signals.cleaning import CleanTags, clean, merge_spellings, with_merges
 from reelspace.signals.comment_aspects import WeakLabels, shipped_aspects, weak_labels
 from reelspace.signals.comment_choice import choose_comments
-from reelspace.signals.comment_filter import GoodComments, mine_comments, texts_by_work
+from reelspace.signals.comment_filter import mine_comments, texts_by_work
 from reelspace.signals.contexts import build_contexts
 from reelspace.signals.embeddings import read_embeddings
 from reelspace.signals.engine import Engine, open_engine
@@ -24,7 +24,6 @@ from reelspace.signals.evidence import Evidence
 from reelspace.signals.hashtags import TagUses, parse_hashtags
 from reelspace.signals.keywords import query_keywords
 from reelspace.signals.lexicons import Lexicons, load_lexicons
-from reelspace.signals.masks import masked
 from reelspace.signals.normal_forms import NormalForms, public_text
 from reelspace.signals.phrases import Phrases, content_runs
 from reelspace.signals.search_tables import Negatives, read_searches
@@ -104,7 +103,7 @@ def _read(directory: Path, settings: SignalsSettings, engine: Engine, vectors: P
         clean=cleaned,
         merges=tuple(merges),
         labels=labels,
-        weak_labels=weak_labels(_masked(good), segmenter.words, lexicons.query_templates, shipped_aspects(), settings.comments),
+        weak_labels=weak_labels(good, segmenter.words, lexicons.query_templates, shipped_aspects(), settings.comments),
         comment_languages={str(language): num for language, num in mined.num_by_language.items()},
         as_of_us=_as_of_us(settings.as_of, works, pairs),
         funnels={
@@ -121,11 +120,6 @@ def _read(directory: Path, settings: SignalsSettings, engine: Engine, vectors: P
         },
         lexicon_versions=lexicons.versions,
     )
-
-
-def _masked(comments: GoodComments) -> GoodComments:
-    """The comments with handles and numbers hidden before they are cut into words: a word cut out of one would not be recognised."""
-    return replace(comments, normal=tuple(masked(text) for text in comments.normal))
 
 
 def _honest_tags(uses: TagUses, lexicons: Lexicons) -> list[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reelspace.signals.audit import Audit
 from reelspace.signals.crowd import Crowd, read_crowd
-from reelspace.signals.label_graph import graph_facts, label_graph
+from reelspace.signals.label_graph import LabelGraph, graph_facts, label_graph
 from reelspace.signals.label_propensities import label_masks, label_propensities
 from reelspace.signals.label_weights import LabelWeights, label_weights
 from reelspace.signals.page import render_page
@@ -65,7 +65,8 @@ def write_labels(tables: Path, out: Path, settings: SignalsSettings, earlier: Ea
     _write_vocabulary(audit, out, crowd, vocabulary)
     (out / CHANGES_FILE).write_bytes(changes.json())
     _write_video_labels(audit, out, crowd, id_L)
-    _write_graph(audit, out, crowd, id_L, settings)
+    graph = label_graph(labels, settings.graph)
+    _write_graph(audit, out, graph, id_L, settings)
     _write_weights(audit, out, weights, id_L)
     _write_propensities(audit, out, crowd, id_L, settings)
     _write_missing(audit, out, crowd)
@@ -73,7 +74,6 @@ def write_labels(tables: Path, out: Path, settings: SignalsSettings, earlier: Ea
     _write_tag_uses(audit, out, crowd, id_L)
     _write_pairs(audit, out, crowd)
     _write_weak_labels(audit, out, crowd)
-    graph = label_graph(labels, settings.graph)
     report = report_of(crowd, weights, settings, graph=graph, audit=audit, comment_languages=crowd.comment_languages)
     (out / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     audit.write_counts(out / "audit.json")
@@ -129,8 +129,7 @@ def _write_video_labels(audit: Audit, out: Path, crowd: Crowd, id_L: NDArray[np.
     )
 
 
-def _write_graph(audit: Audit, out: Path, crowd: Crowd, id_L: NDArray[np.int64], settings: SignalsSettings) -> None:
-    graph = label_graph(crowd.labels, settings.graph)
+def _write_graph(audit: Audit, out: Path, graph: LabelGraph, id_L: NDArray[np.int64], settings: SignalsSettings) -> None:
     facts = graph_facts(graph, len(id_L), settings.graph)
     (out / "graph.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     graph = graph.numbered(id_L)

@@ -128,7 +128,7 @@ def category_mismatch(evidence: Evidence) -> NDArray[np.float64]:
         # 0 where the tag's works are this category alone, 1/2 where they are as mixed as all works, 1 where none is like it.
         suspicion_U = 1.0 / (1.0 + np.exp(np.clip(lift_U, -50, 50)))
         informed_U = known_U & (others_U > 0)
-        out_U = np.where(informed_U, np.fmin(out_U, suspicion_U) if level else suspicion_U, out_U)
+        out_U = np.where(informed_U, np.fmin(out_U, suspicion_U), out_U)
     return out_U
 
 
