@@ -25,8 +25,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("preprocess_media", "pretrain")
 # These two read or change what others may have changed since: they run every time.
 ALWAYS_RUN = ("import_tables", "promote")
-# Seconds after the step's work has begun; the others are over in less.
-KILLED_LATE_S = {"preprocess_signals": 0.5, "preprocess_media": 1.5, "pretrain": 6.0, "distill": 6.0, "embed": 1.0, "export": 1.5}
+AT_WORK = ".reelspace/work/*"
+# What a step has left in the store when it is well under way, whatever the machine's speed; the others are killed as they begin.
+UNDER_WAY = {
+    "preprocess_media": "runs/*/state/shards/*",
+    "pretrain": "runs/*/state/checkpoints/step-*",
+    "distill": "runs/*/state/checkpoints/step-*",
+    "embed": ".reelspace/work/*/scratch/teacher/model.safetensors",
+    "export": ".reelspace/work/*/scratch/outputs/repository/text_encoder",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +75,7 @@ def run(world: Path, place: Path, kill_in: Collection[str] = ()) -> Ended:
         if killed_in is None and "Executing task" in line:
             killed_in = next((step for step in kill_in if step.replace("_", "-") in line), None)
             if killed_in is not None:
-                threading.Thread(target=kill_at_work, args=(process, place, KILLED_LATE_S.get(killed_in, 0.0))).start()
+                threading.Thread(target=kill_at_work, args=(process, place / "store", UNDER_WAY.get(killed_in, AT_WORK))).start()
         if line.strip().startswith('{"event": "pipeline_done"'):
             steps = json.loads(line)["steps"]
     code = process.wait()
@@ -76,12 +83,10 @@ def run(world: Path, place: Path, kill_in: Collection[str] = ()) -> Ended:
     return Ended(code, killed_in, steps)
 
 
-def kill_at_work(process: "subprocess.Popen[str]", place: Path, late_s: float) -> None:
-    """Wait until a step holds its work directory, and `late_s` more, then SIGKILL."""
-    work = place / "store" / ".reelspace" / "work"
-    while process.poll() is None and not (work.is_dir() and any(work.iterdir())):
+def kill_at_work(process: "subprocess.Popen[str]", store: Path, sign: str) -> None:
+    """Wait until the step holds its work directory and has left the sign, then SIGKILL."""
+    while process.poll() is None and not (any(store.glob(AT_WORK)) and any(store.glob(sign))):
         time.sleep(0.002)
-    time.sleep(late_s)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
