@@ -49,7 +49,15 @@ def train_and_publish(
     student = _on(distill(teacher=teacher, shards=shards, labels=labels, settings=distill_settings), resources.TRAIN).outputs["student"]
     vectors = _on(embed(teacher=teacher, student=student, shards=shards, settings=embed_settings), resources.MEDIUM).outputs["vectors"]
     evaluation = _on(
-        evaluate(teacher=teacher, student=student, vectors=vectors, labels=labels, truth_uri=truth_uri, settings=evaluate_settings),
+        evaluate(
+            teacher=teacher,
+            student=student,
+            vectors=vectors,
+            labels=labels,
+            shards=shards,
+            truth_uri=truth_uri,
+            settings=evaluate_settings,
+        ),
         resources.MEDIUM,
     ).outputs["evaluation"]
     repository = _on(export(teacher=teacher, student=student, settings=export_settings), resources.MEDIUM).outputs["repository"]

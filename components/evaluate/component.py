@@ -12,6 +12,7 @@ def evaluate(
     student: Input[Artifact],
     vectors: Input[Artifact],
     labels: Input[Artifact],
+    shards: Input[Artifact],
     truth_uri: str,
     evaluation: Output[Artifact],
     settings: str,
@@ -19,4 +20,4 @@ def evaluate(
     """Measure teacher and student and decide the gate."""
     from reelspace.steps import evaluate
 
-    evaluate.run(teacher.path, student.path, vectors.path, labels.path, evaluation.path, truth_uri, settings)
+    evaluate.run(teacher.path, student.path, vectors.path, labels.path, evaluation.path, truth_uri, settings, shards.path)

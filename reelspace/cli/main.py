@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, journey, search, signals
+from reelspace.cli import demo, evaluate, journey, search, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.add_typer(signals.app, name="signals")
+app.add_typer(evaluate.app, name="evaluate")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)
 app.command("search")(search.search)

@@ -1,9 +1,10 @@
 """The gate: thresholds a model must pass before it may be promoted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reelspace.core.errors import SettingError
+from reelspace.evaluate.figures import INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +21,26 @@ class GateRow:
         return self.value is not None and self.value >= self.threshold
 
 
-def gate_rows(figures: Mapping[str, Mapping[str, float | int | None]], thresholds: Mapping[str, float]) -> list[GateRow]:
+def gate_rows(figures: Mapping[str, Mapping[str, object]], thresholds: Mapping[str, float]) -> list[GateRow]:
     """Hold figures against thresholds.
 
     Args:
-        figures: group -> name -> value, as in evaluation.json.
+        figures: group -> name -> value, as in evaluation.json; what is no number (an interval) cannot be asked for.
         thresholds: "group.name" -> least value that passes.
 
     Raises:
         SettingError: a threshold names no figure of the evaluation.
     """
-    rows = []
-    for name, threshold in sorted(thresholds.items()):
-        group, _, figure = name.partition(".")
-        if figure not in figures.get(group, {}):
-            known = ", ".join(f"{g}.{f}" for g, values in figures.items() for f in values)
-            raise SettingError(f"evaluate.thresholds: no figure {name!r} in this evaluation; it has {known}")
-        rows.append(GateRow(name, threshold, figures[group][figure]))
-    return rows
+    known = {f"{group}.{name}": number for group, values in figures.items() for name, number in _numbers(values)}
+    for name in sorted(thresholds):
+        if name not in known:
+            raise SettingError(f"evaluate.thresholds: no figure {name!r} in this evaluation; it has {', '.join(known)}")
+    return [GateRow(name, threshold, known[name]) for name, threshold in sorted(thresholds.items())]
+
+
+def _numbers(values: Mapping[str, object]) -> Iterator[tuple[str, float | None]]:
+    for name, value in values.items():
+        if name.endswith(INTERVAL):
+            continue
+        if value is None or isinstance(value, float | int):
+            yield name, value

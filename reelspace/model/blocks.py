@@ -82,6 +82,28 @@ class FusionBlock(nn.Module):
         return queries_BKD
 
 
+class ConvolutionBlock(nn.Module):
+    """Residual 3x3 convolution and 1x1 convolution on a grid of tokens: the baseline of `Block`, of equal FLOPs per token.
+
+    A Transformer block of width d and MLP ratio r multiplies (4 + 2r) d^2 numbers per token, attention scores apart;
+    the two convolutions with h channels between multiply 10 d h.
+    """
+
+    def __init__(self, width: int, mlp_ratio: float, side: int) -> None:
+        super().__init__()
+        self.side = side
+        hidden = max(1, round(width * (4 + 2 * mlp_ratio) / 10))
+        self.norm = nn.LayerNorm(width)
+        self.spread = nn.Conv2d(width, hidden, 3, padding=1)
+        self.join = nn.Conv2d(hidden, width, 1)
+
+    def forward(self, x_BTD: Tensor, _mask_BT: Tensor) -> Tensor:
+        """Mix neighbours, then channels; every token of a frame is present."""
+        grid = self.norm(x_BTD).transpose(1, 2).unflatten(2, (self.side, self.side))
+        x_BTD = x_BTD + self.join(functional.gelu(self.spread(grid))).flatten(2).transpose(1, 2)
+        return x_BTD
+
+
 def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     """Average the present tokens; zero where none is present."""
     weights = mask_BT.to(tokens_BTD.dtype)[:, :, None]

@@ -1,11 +1,15 @@
 """A model on disk: model.safetensors, model.json, tokenizer.json."""
 
 import hashlib
+import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from reelspace.core.errors import UserError
 from reelspace.core.settings import read
+from reelspace.model.clip import ClipSettings
 from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
@@ -13,11 +17,34 @@ from reelspace.model.tokenizer import Tokenizer
 
 def load_model(directory: Path) -> tuple[ReelModel, Tokenizer, ModelSettings]:
     """Read a fetched `teacher` or `student` artifact; the model is in evaluation mode."""
-    settings = read(ModelSettings, (directory / "model.json").read_text())
-    model = ReelModel(settings)
+    settings = read_settings((directory / "model.json").read_text())
+    model = build_model(settings)
     model.load_state_dict(load_file(directory / "model.safetensors"))
     model.eval()
     return model, Tokenizer.load(directory / "tokenizer.json", settings.text_length), settings
+
+
+def build_model(settings: ModelSettings) -> ReelModel:
+    """Make the model that settings describe, with untrained weights."""
+    if not isinstance(settings, ClipSettings):
+        return ReelModel(settings)
+    # Delays the optional dependency transformers.
+    from reelspace.model.clip_checkpoint import build_clip
+
+    return build_clip(settings)
+
+
+def read_settings(text: str) -> ModelSettings:
+    """Read model.json.
+
+    Raises:
+        UserError: the model is made from a CLIP checkpoint and the extra `clip` is not installed.
+    """
+    if "kind" not in json.loads(text):
+        return read(ModelSettings, text)
+    if find_spec("transformers") is None:
+        raise UserError("the model is made from a CLIP checkpoint: pip install reelspace[clip]")
+    return read(ClipSettings, text)
 
 
 def save_model(directory: Path, model: ReelModel, tokenizer: Tokenizer) -> None:

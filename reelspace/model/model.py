@@ -1,14 +1,14 @@
-"""The multimodal model: three isomorphic towers, cross-attention fusion, one embedding.
+"""The multimodal model: three isomorphic towers, multi-scale fusion, one embedding.
 
 Legend: B batch, F frames, H W pixels, C channels, L text tokens, S sound samples, D embedding dimension.
 """
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from reelspace.model.blocks import FusionBlock, masked_mean, normalised
+from reelspace.model.blocks import normalised
+from reelspace.model.fusion import make_fusion
 from reelspace.model.settings import ModelSettings
 from reelspace.model.towers import PictureTower, SoundTower, TextTower, Tokens
 
@@ -32,12 +32,7 @@ class ReelModel(nn.Module):
         self.picture = PictureTower(settings)
         self.text = TextTower(settings)
         self.sound = SoundTower(settings)
-        width = settings.width
-        self.modality = nn.Parameter(torch.randn(3, width) * 0.02)
-        self.queries = nn.Parameter(torch.randn(1, settings.fusion_queries, width) * 0.02)
-        self.fusion = nn.ModuleList(FusionBlock(width, settings.num_heads, settings.mlp_ratio) for _ in range(settings.fusion_layers))
-        self.fusion_norm = nn.LayerNorm(width)
-        self.fusion_project = nn.Linear(width, settings.dimension)
+        self.fusion = make_fusion(settings)
 
     def encode_video(
         self, frames_BFHWC: Tensor, frames_mask_BF: Tensor, audio_BS: Tensor, audio_mask_B: Tensor, text_BL: Tensor, text_mask_BL: Tensor
@@ -64,14 +59,7 @@ class ReelModel(nn.Module):
 
     def fuse(self, picture: Tokens, text: Tokens, sound: Tokens) -> VideoOutput:
         """Join what the towers gave."""
-        towers = (picture, text, sound)
-        context = torch.cat([tower.tokens_BTD + self.modality[i] for i, tower in enumerate(towers)], dim=1)
-        mask = torch.cat([tower.mask_BT for tower in towers], dim=1)
-        queries = self.queries.expand(context.shape[0], -1, -1)
-        for block in self.fusion:
-            queries = block(queries, context, mask)
-        every = torch.ones(queries.shape[:2], dtype=torch.bool, device=queries.device)
-        fused = normalised(self.fusion_project(masked_mean(self.fusion_norm(queries), every)))
+        fused: Tensor = self.fusion((picture, text, sound))
         settings = self.settings
         # The residual path from each tower: without it the fused vector memorises sound and caption.
         embedding = normalised(

@@ -1,5 +1,7 @@
 """Numbers of one model: every preset is the same class with other numbers."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from reelspace.core.settings import Settings
@@ -28,10 +30,20 @@ class ModelSettings(Settings):
     stem_channels: tuple[int, ...] = Field(
         (24, 48, 96, 96), min_length=1, description="Channels of the stride-2 convolutions before the picture tower."
     )
+    patch_size: int | None = Field(
+        None, ge=4, le=64, description="Side of a linearly embedded patch, pixels, in place of the convolutional stem; None: the stem."
+    )
+    picture_backbone: Literal["transformer", "convolution"] = Field(
+        "transformer", description="Blocks of the picture tower; convolution is the baseline of equal FLOPs."
+    )
     picture_layers: int = Field(4, ge=1, description="Blocks of the picture tower.")
     text_layers: int = Field(2, ge=1, description="Blocks of the text tower.")
     sound_layers: int = Field(1, ge=1, description="Blocks of the sound tower.")
-    fusion_layers: int = Field(2, ge=1, description="Cross-attention layers of the fusion.")
+    fusion: Literal["progressive", "top", "concat"] = Field(
+        "progressive",
+        description="progressive reads the towers from low to high taps; top attends to their last tokens only; concat joins pooled ones.",
+    )
+    fusion_layers: int = Field(2, ge=1, description="Cross-attention layers of the fusion; of the progressive one, its scales.")
     fusion_queries: int = Field(4, ge=1, description="Query vectors of the fusion.")
     residual_text: float = Field(0.7, ge=0, description="Weight of the text vector in the embedding's residual path.")
     residual_sound: float = Field(0.5, ge=0, description="Weight of the sound vector in the embedding's residual path.")
@@ -44,4 +56,13 @@ class ModelSettings(Settings):
     def _consistent(self) -> "ModelSettings":
         if self.width % self.num_heads:
             raise ValueError(f"num_heads is {self.num_heads}, expected a divisor of width = {self.width}")
+        if self.patch_size is not None and self.frame_size % self.patch_size:
+            raise ValueError(f"patch_size is {self.patch_size}, expected a divisor of frame_size = {self.frame_size}")
         return self
+
+    @property
+    def grid_side(self) -> int:
+        """Tokens along one side of a frame."""
+        if self.patch_size is not None:
+            return self.frame_size // self.patch_size
+        return self.frame_size // (1 << len(self.stem_channels))

@@ -1,4 +1,7 @@
-"""Byte-pair tokenizer trained on the corpus; Chinese, Japanese and Korean characters stand alone."""
+"""Byte-pair tokenizer trained on the corpus; Chinese, Japanese and Korean characters stand alone.
+
+Legend: B texts, L tokens.
+"""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -10,11 +13,15 @@ from numpy.typing import NDArray
 from tokenizers import Regex
 from tokenizers import Tokenizer as Engine
 from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace
 from tokenizers.pre_tokenizers import Sequence as Steps
-from tokenizers.pre_tokenizers import Split, Whitespace
 from tokenizers.trainers import BpeTrainer
 
-PAD, UNKNOWN = 0, 1
+from reelspace.core.errors import UserError
+
+PAD, UNKNOWN, MASK = 0, 1, 2
+NUM_SPECIAL = 3
+_SPECIAL = ["[PAD]", "[UNK]", "[MASK]"]
 _CJK = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]"
 
 
@@ -29,8 +36,8 @@ class Tokenizer:
     def train(cls, texts: Iterable[str], vocabulary_size: int, length: int) -> Self:
         """Learn the vocabulary; equal texts in equal order give an equal tokenizer."""
         engine = Engine(BPE(unk_token="[UNK]"))
-        engine.pre_tokenizer = Steps([Split(Regex(_CJK), "isolated"), Whitespace()])
-        trainer = BpeTrainer(vocab_size=vocabulary_size, min_frequency=2, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
+        engine.pre_tokenizer = pre_tokenizer()
+        trainer = BpeTrainer(vocab_size=vocabulary_size, min_frequency=2, special_tokens=_SPECIAL, show_progress=False)
         engine.train_from_iterator([clean(text) for text in texts], trainer)
         return cls(engine, length)
 
@@ -48,15 +55,48 @@ class Tokenizer:
         """Number of entries."""
         return int(self._engine.get_vocab_size())
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every entry with its id."""
+        return dict(self._engine.get_vocab())
+
+    @property
+    def mask_id(self) -> int:
+        """Id of the token that stands for a hidden one.
+
+        Raises:
+            UserError: the tokenizer was made without one.
+        """
+        found = self._engine.token_to_id("[MASK]")
+        if found is None:
+            raise UserError(f"tokenizer: expected an entry [MASK] among the {self.size}, got none: train the tokenizer again")
+        return int(found)
+
     def encode_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Give token ids, padded with 0 and cut to the length, and which of them are present."""
-        ids_BL = np.zeros((len(texts), self.length), dtype=np.int32)
-        for row, encoding in enumerate(self._engine.encode_batch([clean(text) for text in texts])):
+        ids_BL, _ = self.encode_starts_BL(texts)
+        return ids_BL, ids_BL != PAD
+
+    def encode_starts_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Give the ids of `encode_BL`, and at which character of the cleaned text each token starts (-1 on padding)."""
+        ids_BL = np.full((len(texts), self.length), PAD, dtype=np.int32)
+        starts_BL = np.full((len(texts), self.length), -1, dtype=np.int32)
+        for row, encoding in enumerate(self._engine.encode_batch([self._cleaned(text) for text in texts])):
             ids = encoding.ids[: self.length]
             ids_BL[row, : len(ids)] = ids
-        return ids_BL, ids_BL != PAD
+            starts_BL[row, : len(ids)] = [start for start, _ in encoding.offsets[: self.length]]
+        return ids_BL, starts_BL
+
+    def _cleaned(self, text: str) -> str:
+        # A public checkpoint's tokenizer brings its own rules.
+        return text if self._engine.normalizer is not None else clean(text)
 
 
 def clean(text: str) -> str:
     """Fold compatibility forms and case."""
     return unicodedata.normalize("NFKC", text).lower()
+
+
+def pre_tokenizer() -> PreTokenizer:
+    """Give what cuts a cleaned text into the stretches that no token reaches beyond."""
+    return Steps([Split(Regex(_CJK), "isolated"), Whitespace()])

@@ -56,7 +56,8 @@ def write_graph(graph: nn.Module, example: Inputs, path: Path, opset: int) -> No
         # The TorchScript exporter announces its successor, which embeds source paths in the file.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # torch's own group norm tests its input's size, which is the same for every batch.
-        warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean", module=r"torch\.")
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean", module=r"(torch|transformers)\.")
+        warnings.filterwarnings("ignore", message="Exporting aten::index")
         torch.onnx.export(
             graph.eval(),
             tuple(torch.from_numpy(array) for array in example.values()),

@@ -1,7 +1,7 @@
 """Label graph: which labels occur together on works, how likely one is where the other is, and the adjacency a graph network reads.
 
 p_ij = P(j | i) = works with i and j / works with i, so p_ij and p_ji differ. Neighbours of i are the j whose p reaches tau.
-Legend: L labels, E work-label entries, G directed edges, LL from row i to column j.
+Legend: L labels, E work-label entries, G directed edges, LL from row i to column j, A stored entries of a sparse adjacency, L1 = L + 1.
 Source: ML-GCN (Chen et al., 2019, equations 4 to 7) and its official code (megvii-research/ML-GCN, util.py, gen_A and gen_adj).
 """
 
@@ -41,6 +41,15 @@ class Neighbours:
 
     tau: float
     is_kept_G: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SparseAdjacency:
+    """The non-zero entries of an adjacency, by (row, column): those of row i lie from start_L1[i] up to start_L1[i + 1]."""
+
+    start_L1: NDArray[np.int64]
+    column_A: NDArray[np.int64]
+    value_A: NDArray[np.float32]
 
 
 def label_graph(labels: Labels, settings: GraphSettings) -> LabelGraph:
@@ -132,6 +141,37 @@ def adjacency(graph: LabelGraph, num_labels: int, settings: GraphSettings) -> ND
     links_LL = np.zeros((num_labels, num_labels), dtype=bool)
     links_LL[graph.i_G[kept], graph.j_G[kept]] = True
     return _VARIANTS[settings.variant](links_LL, settings.neighbour_share)
+
+
+def sparse_adjacency(graph: LabelGraph, num_labels: int, settings: GraphSettings) -> SparseAdjacency:
+    """Give the numbers of `adjacency` without its zeros, for more labels than L x L numbers have room.
+
+    Args:
+        graph: its labels are 0 to num_labels - 1, its edges in order, none twice.
+
+    Returns:
+        Every label has at least one entry, its own.
+
+    Units: shares without unit. Cost: about 80 bytes for each entry while computing, 12 afterwards.
+    Source: as in `adjacency`.
+    """
+    kept = neighbours(graph, num_labels, settings).is_kept_G
+    i_G, j_G, share = graph.i_G[kept], graph.j_G[kept], settings.neighbour_share
+    if settings.variant == "paper":
+        own, weight_G = 1 - share, share / np.bincount(i_G, minlength=num_labels)[i_G]
+    else:
+        own, weight_G = 1.0, share / (1 - share) / np.bincount(j_G, minlength=num_labels)[j_G]
+    labels_L = np.arange(num_labels, dtype=np.int64)
+    row_A, column_A = np.concatenate([i_G, labels_L]), np.concatenate([j_G, labels_L])
+    weight_A = np.concatenate([weight_G, np.full(num_labels, own)])
+    degree_L = np.bincount(row_A, weight_A, minlength=num_labels)
+    if settings.variant == "official":
+        row_A, column_A = column_A, row_A
+    order = np.lexsort((column_A, row_A))
+    row_A, column_A, weight_A = row_A[order], column_A[order], weight_A[order]
+    value_A = weight_A / np.sqrt(degree_L)[row_A] / np.sqrt(degree_L)[column_A]
+    start_L1 = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(row_A, minlength=num_labels), dtype=np.int64)])
+    return SparseAdjacency(start_L1, column_A, value_A.astype(np.float32))
 
 
 def paper_adjacency(links_LL: NDArray[np.bool_], neighbour_share: float) -> NDArray[np.float32]:

@@ -58,12 +58,16 @@ class _Entry:
     times_us: set[int] = field(default_factory=set)
 
     def weight(self) -> float:
-        """The chance that at least one of the hashtags' best and the queries' people is right."""
-        num_users = sum(self.queries.values())
-        return 1.0 - (1.0 - max(self.tags.values(), default=0.0)) * (1.0 - num_users / (num_users + _USERS_AT_HALF))
+        return certainty(self.tags, self.queries)
 
     def json(self) -> str:
         return orjson.dumps({"queries": self.queries, "tags": self.tags}, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def certainty(tags: Mapping[str, float], queries: Mapping[str, int]) -> float:
+    """Give the chance that at least one of a label's best hashtag (by score) and its queries' people is right."""
+    num_users = sum(queries.values())
+    return 1.0 - (1.0 - max(tags.values(), default=0.0)) * (1.0 - num_users / (num_users + _USERS_AT_HALF))
 
 
 def build_labels(

@@ -1,48 +1,72 @@
 """Measure teacher and student and decide the gate. The only step that reads the truth of a generated world."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import AwareDatetime, Field
 
 from reelspace.core.rng import rng
-from reelspace.core.settings import Settings, read
+from reelspace.core.settings import read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.evaluate.agreement import agreement_figures
+from reelspace.evaluate.examples import confusion, examples
+from reelspace.evaluate.figures import INTERVAL, Figures, with_intervals
 from reelspace.evaluate.gate import gate_rows
 from reelspace.evaluate.hashtags import hashtag_figures, read_kept
-from reelspace.evaluate.ranking import bootstrap_interval
+from reelspace.evaluate.page import Found, Thumbnail, middle_frame, no_thumbnail, render_page
+from reelspace.evaluate.probe import TopicSettings, embedding_values
+from reelspace.evaluate.ranking import mean_of, ratio_interval
+from reelspace.evaluate.slices import slice_figures, slice_masks
 from reelspace.evaluate.texts import embed_texts
-from reelspace.evaluate.topics import TopicTask, text_figures, topic_task, video_figures, video_precision_Q
-from reelspace.evaluate.truth import read_queries, read_tag_uses, read_works
+from reelspace.evaluate.topics import TopicTask, text_values, topic_task, video_rows_QK, video_values
+from reelspace.evaluate.truth import read_facts, read_queries, read_tag_uses, read_topic_names, read_works
 from reelspace.evaluate.vectors import Vectors, read_vectors
+from reelspace.media.dataset import ShardReader
 
-Figures = dict[str, object]
 
-
-class EvaluateSettings(Settings):
+class EvaluateSettings(TopicSettings):
     """What is measured and which figures the gate asks for."""
 
     cutoff: AwareDatetime | None = Field(None, description="Works uploaded from here on are queries; None: no truth is measured.")
-    min_training_works: int = Field(12, ge=1, description="Works before the cut-off from which on a topic counts as trained.")
     thresholds: dict[str, float] = Field(default_factory=dict, description="Least value per figure (`group.figure`) that passes the gate.")
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    num_examples: int = Field(12, ge=0, le=1000, description="Queries that the page shows with their neighbours.")
 
 
-def run(teacher: str, student: str, vectors: str, labels: str, evaluation: str, truth_uri: str, settings: str) -> None:
-    """Write evaluation.json and gate.json; `truth_uri` is the root of a generated world, or empty."""
+@dataclass(frozen=True, slots=True)
+class _World:
+    """The truth of a generated world about the works of the vectors."""
+
+    root: Path
+    cutoff: datetime
+    task: TopicTask
+    vectors: Vectors
+
+    @classmethod
+    def read(cls, root: Path, cutoff: datetime, vectors: Vectors, min_training_works: int) -> "_World":
+        task = topic_task(read_works(root, vectors.video_ids_N), vectors.created_at_N, cutoff, min_training_works)
+        return cls(root, cutoff, task, vectors)
+
+
+def run(
+    teacher: str, student: str, vectors: str, labels: str, evaluation: str, truth_uri: str, settings: str, shards: str | None = None
+) -> None:
+    """Write evaluation.json, gate.json and evaluation.html.
+
+    Args:
+        truth_uri: the root of a generated world, or empty.
+        shards: where the page takes its thumbnails from; None shows the neighbours without pictures.
+    """
     parsed = read(EvaluateSettings, settings)
+    inputs = {"teacher": teacher, "student": student, "vectors": vectors, "labels": labels}
     run_step(
         "evaluate",
         __name__,
         settings=parsed,
-        inputs={"teacher": teacher, "student": student, "vectors": vectors, "labels": labels},
+        inputs=inputs | ({"shards": shards} if shards else {}),
         outputs={"evaluation": evaluation},
         body=lambda run: _evaluate(run, parsed, Path(truth_uri) if truth_uri else None),
         extra_parents=[_truth_digest(Path(truth_uri))] if truth_uri else [],
@@ -62,39 +86,63 @@ def _evaluate(run: StepRun, settings: EvaluateSettings, truth_root: Path | None)
         "student": {"num_parameters": summaries["student"]["num_parameters"]},
     }
     figures["student"] |= agreement_figures(vectors.by_name["vector"], vectors.by_name["student"])
+    found = None
     if truth_root is not None and settings.cutoff is not None:
-        _measure_truth(run, vectors, truth_root, settings.cutoff, settings, figures)
-    rows = gate_rows(figures, settings.thresholds)  # type: ignore[arg-type]
+        world = _World.read(truth_root, settings.cutoff, vectors, settings.min_training_works)
+        _measure(run, world, settings, figures)
+        found = _found(world, settings)
+    rows = gate_rows(figures, settings.thresholds)
     out = run.output("evaluation")
     _write(out / "evaluation.json", figures)
     _write(out / "gate.json", {"passed": all(row.passed for row in rows), "rows": [asdict(row) | {"passed": row.passed} for row in rows]})
+    (out / "evaluation.html").write_text(render_page(figures, rows, found, _thumbnail(run)), encoding="utf-8")
     return figures
 
 
-def _measure_truth(
-    run: StepRun, vectors: Vectors, root: Path, cutoff: datetime, settings: EvaluateSettings, figures: dict[str, Figures]
-) -> None:
-    task = topic_task(read_works(root, vectors.video_ids_N), vectors.created_at_N, cutoff, settings.min_training_works)
+def _measure(run: StepRun, world: _World, settings: EvaluateSettings, figures: dict[str, Figures]) -> None:
+    task, vectors, seed = world.task, world.vectors, settings.seed
+    facts = read_facts(world.root, vectors.video_ids_N)
     teacher_ND, picture_ND, student_ND = (vectors.by_name[name] for name in ("vector", "picture", "student"))
-    texts = read_queries(root)
+    texts = read_queries(world.root)
     queries_QD = embed_texts(run.inputs["teacher"], run.scratch / "teacher", [query.text for query in texts])
-    figures["teacher"] |= video_figures(task, teacher_ND, teacher_ND) | text_figures(task, texts, queries_QD, teacher_ND)
-    figures["teacher"]["video_to_topic_p10_interval"] = _interval(task, teacher_ND, settings.seed)
-    figures["picture_tower"] = dict(video_figures(task, picture_ND, picture_ND))
-    figures["student"] |= video_figures(task, student_ND, student_ND)
-    cross = video_figures(task, student_ND, teacher_ND)["video_to_topic_p10"]
-    own = figures["teacher"]["video_to_topic_p10"]
-    figures["student"]["cross_space_p10"] = cross
-    figures["student"]["cross_space_p10_ratio"] = cross / own if cross is not None and isinstance(own, float) and own > 0 else None
+    own = embedding_values(task, facts, teacher_ND, settings.prefixes)
+    figures["teacher"] |= with_intervals(own | text_values(task, texts, queries_QD, teacher_ND), seed, "teacher")
+    figures["picture_tower"] = with_intervals(video_values(task, picture_ND, picture_ND), seed, "picture_tower")
+    figures["student"] |= with_intervals(video_values(task, student_ND, student_ND), seed, "student")
+    figures["student"] |= _cross_space(world, settings)
+    masks = slice_masks(task, facts, vectors.created_at_N, world.cutoff, settings.slices)
+    figures["slices"] = slice_figures(own["video_to_topic_p10_all"], masks, seed)
     labels = run.inputs["labels"].fetch(run.scratch / "labels")
-    figures["hashtags"] = hashtag_figures(
-        read_tag_uses(root), read_kept(labels / "tag_uses.parquet"), rng(settings.seed, "bootstrap", "hashtags")
+    kept = read_kept(labels / "tag_uses.parquet")
+    figures["hashtags"] = hashtag_figures(read_tag_uses(world.root), kept, rng(seed, "bootstrap", "hashtags"))
+
+
+def _cross_space(world: _World, settings: EvaluateSettings) -> Figures:
+    """The student's queries in the teacher's index, and as a share of the teacher's own."""
+    task, teacher_ND, student_ND = world.task, world.vectors.by_name["vector"], world.vectors.by_name["student"]
+    cross = video_values(task, student_ND, teacher_ND)["video_to_topic_p10"]
+    own = video_values(task, teacher_ND, teacher_ND)["video_to_topic_p10"]
+    figures = with_intervals({"cross_space_p10": cross}, settings.seed, "student")
+    mean, least, name = mean_of(cross), mean_of(own), "cross_space_p10_ratio"
+    if mean is None or not least:
+        return figures | {name: None, name + INTERVAL: None}
+    return figures | {name: mean / least, name + INTERVAL: ratio_interval(cross, own, rng(settings.seed, "bootstrap", "student", name))}
+
+
+def _found(world: _World, settings: EvaluateSettings) -> Found:
+    teacher_ND = world.vectors.by_name["vector"]
+    return Found(
+        examples=examples(world.task, world.vectors.video_ids_N, teacher_ND, settings.num_examples, settings.seed),
+        confusion=confusion(world.task, video_rows_QK(world.task, teacher_ND, teacher_ND)),
+        topic_names=read_topic_names(world.root),
     )
 
 
-def _interval(task: TopicTask, vectors_ND: NDArray[np.float32], seed: int) -> tuple[float, float]:
-    precision = video_precision_Q(task, vectors_ND, vectors_ND)
-    return bootstrap_interval(precision[task.trained_N[task.query_rows_Q]], rng(seed, "bootstrap", "video"))
+def _thumbnail(run: StepRun) -> Thumbnail:
+    if "shards" not in run.inputs:
+        return no_thumbnail
+    reader = ShardReader(run.inputs["shards"])
+    return lambda video_id: middle_frame(reader.read(video_id).frames_FHWC)
 
 
 def _write(path: Path, value: object) -> None:

@@ -15,19 +15,23 @@ from reelspace.core.artifacts import canonical_json, open_artifact
 from reelspace.core.settings import identity
 from reelspace.core.store import open_store
 from reelspace.media.dataset import ShardReader
-from reelspace.model.checkpoint import load_model, save_model, space_id
+from reelspace.model.checkpoint import build_model, load_model, save_model, space_id
 from reelspace.model.model import ReelModel, num_parameters
 from reelspace.model.presets import preset
 from reelspace.model.tokenizer import Tokenizer
-from reelspace.train.batches import TrainData, load_data
+from reelspace.train.batches import WordMasks
+from reelspace.train.data import TrainData, load_data
 from reelspace.train.distillation import DistillObjective
 from reelspace.train.job import TrainJob
+from reelspace.train.label_head import LabelHead, make_label_head
 from reelspace.train.objective import PretrainObjective
+from reelspace.train.public_encoders import checkpoint_digests, first_model
 from reelspace.train.train_log import LOG_FILE
+from reelspace.train.word_masks import make_masks
 
 LABEL_HEAD_FILE = "label_head.safetensors"
 _MODEL = "model."
-_LABEL_HEAD = ("label_vectors", "label_bias", "label_scale")
+_LABEL_HEAD = "label_head."
 # What may differ between a run and its continuation, or is checked by the checkpoint's layout.
 _NOT_IN_FINGERPRINT = frozenset({"num_processes", "engine", "zero_stage", "checkpoint_every", "log_every"})
 
@@ -39,6 +43,8 @@ class Assembly:
     objective: PretrainObjective | DistillObjective
     data: TrainData
     tokenizer: Tokenizer
+    masks: WordMasks | None
+    """What masked language modelling hides; None where it has no weight."""
     fingerprint: str
     """Hash of what the weights depend on: settings, works, labels, tokenizer."""
 
@@ -47,17 +53,25 @@ def assemble(job: TrainJob) -> Assembly:
     """Load the data and build the model; equal jobs build equal weights in every process."""
     reader = ShardReader(open_artifact(open_store(job.store), job.shards))
     torch.manual_seed(job.run_settings.seed)
-    objective, data, tokenizer = _pretraining(job, reader) if job.kind == "pretrain" else _distillation(job, reader)
-    return Assembly(objective, data, tokenizer, _fingerprint(job, data, tokenizer))
+    if job.kind == "distill":
+        objective, data, tokenizer = _distillation(job, reader)
+        return Assembly(objective, data, tokenizer, None, _fingerprint(job, data, tokenizer))
+    assert job.pretrain is not None, "a job's validator saw to it"
+    sizes = preset(job.pretrain.model)
+    data = load_data(reader, job.labels, job.pretrain, sizes)
+    model, tokenizer = first_model(data, sizes, job.pretrain)
+    pretraining = PretrainObjective(model, make_label_head(data, tokenizer, job.pretrain, model.settings.dimension), job.pretrain.objective)
+    masks = make_masks(data, tokenizer, job.pretrain, job.previous)
+    return Assembly(pretraining, data, tokenizer, masks, _fingerprint(job, data, tokenizer))
 
 
 def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]) -> None:
     """Write the files of a `teacher` or `student` artifact from the objective's weights, beside the log that is there already."""
     out, data = job.out, assembly.data
-    model = ReelModel(assembly.objective.model.settings)
+    model = build_model(assembly.objective.model.settings)
     model.load_state_dict({name.removeprefix(_MODEL): tensor for name, tensor in weights.items() if name.startswith(_MODEL)})
     save_model(out, model, assembly.tokenizer)
-    _write_labels(job, data, weights)
+    _write_labels(job, assembly, model, weights)
     space = json.loads((job.teacher / "space.json").read_text())["space_id"] if job.teacher else space_id(out)
     (out / "space.json").write_text(json.dumps({"space_id": space, "dimension": model.settings.dimension}))
     last = json.loads((out / LOG_FILE).read_text().splitlines()[-1])
@@ -76,28 +90,23 @@ def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
 
 
-def _pretraining(job: TrainJob, reader: ShardReader) -> tuple[PretrainObjective, TrainData, Tokenizer]:
-    assert job.pretrain is not None, "a job's validator saw to it"
-    sizes = preset(job.pretrain.model)
-    data = load_data(reader, job.labels, job.pretrain, sizes, crowd=job.pretrain.crowd)
-    tokenizer = Tokenizer.train(data.corpus, job.pretrain.vocabulary_size, sizes.text_length)
-    model = ReelModel(sizes.model_copy(update={"vocabulary_size": max(64, tokenizer.size)}))
-    return PretrainObjective(model, data.labels_NK.shape[1], job.pretrain.objective), data, tokenizer
-
-
 def _distillation(job: TrainJob, reader: ShardReader) -> tuple[DistillObjective, TrainData, Tokenizer]:
     assert job.distill is not None, "a job's validator saw to it"
     assert job.teacher is not None, "a job's validator saw to it"
     teacher, tokenizer, facts = load_model(job.teacher)
-    data = load_data(reader, job.labels, job.distill, facts, crowd=True)
-    sizes = preset(job.distill.model).model_copy(update={"vocabulary_size": facts.vocabulary_size, "dimension": facts.dimension})
+    data = load_data(reader, job.labels, job.distill, facts)
+    shared = {name: getattr(facts, name) for name in ("vocabulary_size", "dimension", "frame_size", "text_length", "sound")}
+    sizes = preset(job.distill.model).model_copy(update=shared)
     return DistillObjective(ReelModel(sizes), teacher, job.distill), data, tokenizer
 
 
 def _fingerprint(job: TrainJob, data: TrainData, tokenizer: Tokenizer) -> str:
     settings = {name: value for name, value in identity(job.run_settings).items() if name not in _NOT_IN_FINGERPRINT}
-    teacher = (job.teacher / "model.safetensors").read_bytes() if job.teacher else b""
-    digest = hashlib.sha256(canonical_json({"kind": job.kind, "settings": settings, "shards": job.shards, "labels": data.label_names}))
+    earlier = job.teacher or job.previous
+    teacher = (earlier / "model.safetensors").read_bytes() if earlier else b""
+    checkpoints = checkpoint_digests(job.pretrain) if job.pretrain else []
+    facts = {"kind": job.kind, "settings": settings, "shards": job.shards, "labels": data.label_names, "checkpoints": checkpoints}
+    digest = hashlib.sha256(canonical_json(facts))
     for part in (data.ids_N.tobytes(), data.labels_NK.tobytes(), "\0".join(data.corpus).encode(), teacher):
         digest.update(hashlib.sha256(part).digest())
     probe_BL, _ = tokenizer.encode_BL(data.corpus[:64])
@@ -105,13 +114,23 @@ def _fingerprint(job: TrainJob, data: TrainData, tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
-def _write_labels(job: TrainJob, data: TrainData, weights: Mapping[str, Tensor]) -> None:
-    names = data.label_names
+def _write_labels(job: TrainJob, assembly: Assembly, model: ReelModel, weights: Mapping[str, Tensor]) -> None:
+    names = assembly.data.label_names
     columns = {
         "label_id": pa.array([label for label, _ in names], pa.int64()),
         "text": pa.array([text for _, text in names], pa.large_string()),
     }
     pq.write_table(pa.table(columns), job.out / "labels.parquet")
-    head = {name: weights[name].float().contiguous() for name in _LABEL_HEAD if name in weights}
-    if head and names:
-        save_file(head, job.out / LABEL_HEAD_FILE)
+    head = getattr(assembly.objective, "label_head", None)
+    if head is not None:
+        head.load_state_dict({name.removeprefix(_LABEL_HEAD): tensor for name, tensor in weights.items() if name.startswith(_LABEL_HEAD)})
+        head.refresh(model.eval().encode_text)
+        save_file(_label_tensors(head, len(names)), job.out / LABEL_HEAD_FILE)
+
+
+@torch.no_grad()
+def _label_tensors(head: LabelHead, num_labels: int) -> dict[str, Tensor]:
+    """Give unit classifiers, biases and scale of the K labels, and the tensors that they are made of."""
+    every_K = torch.arange(num_labels)
+    made = {"label_vectors": head.classifiers(every_K), "label_bias": head.biases(every_K), "label_scale": head.scale}
+    return {name: tensor.detach().float().clone().contiguous() for name, tensor in (head.state_dict() | made).items()}

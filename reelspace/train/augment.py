@@ -1,4 +1,4 @@
-"""Training views: crop, rotation, flip and colour, every number a function of (seed, step, sample id, purpose).
+"""Training views: swapped surroundings, crop, rotation, flip and colour, every number a function of (seed, step, sample id, purpose).
 
 Legend: B works, F frames, H W pixels, C channels, L text tokens.
 """
@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from reelspace.core.rng import uniform_BN
+from reelspace.model.tokenizer import NUM_SPECIAL, UNKNOWN
 from reelspace.train.settings import AugmentSettings
 
 NUM_DRAWS = 11
+_NUM_SWAP_DRAWS = 6
+_EDGE = 0.15
 
 
 def augment_frames(frames_BFHWC: Tensor, ids_B: NDArray[np.int64], seed: int, step: int, purpose: str, settings: AugmentSettings) -> Tensor:
@@ -29,6 +32,30 @@ def augment_frames(frames_BFHWC: Tensor, ids_B: NDArray[np.int64], seed: int, st
     frames = cropped.reshape(batch, num_frames, 3, *frames_BFHWC.shape[2:4])
     coloured = (frames - 127.5) * contrast[:, None, None, None, None] + 127.5 + 255 * shift[:, None, :, None, None]
     return coloured.clamp(0, 255).permute(0, 1, 3, 4, 2)
+
+
+def swap_backgrounds(
+    frames_BFHWC: Tensor, partners_B1HWC: Tensor, ids_B: NDArray[np.int64], seed: int, step: int, purpose: str, settings: AugmentSettings
+) -> Tensor:
+    """Show the surroundings of another work around the middle of some frames, so that a background tells nothing of the subject.
+
+    A work's frames keep an ellipse of random place and size and fade into its partner's frame outside of it. What is in the middle is
+    taken for the subject: no segmentation is needed, and none is had.
+
+    Returns:
+        float frames BFHWC; those of works that are not chosen are unchanged.
+
+    Source: background augmentation of self-supervised views (Ryali, Schwab and Morcos, 2021), with an ellipse for their saliency masks.
+    """
+    draws = torch.from_numpy(uniform_BN(seed, step, ids_B, f"swap {purpose}", _NUM_SWAP_DRAWS)).float()
+    height, width = frames_BFHWC.shape[2:4]
+    y = torch.linspace(-1, 1, height)[None, :, None] - 0.3 * (2 * draws[:, 1, None, None] - 1)
+    x = torch.linspace(-1, 1, width)[None, None, :] - 0.3 * (2 * draws[:, 2, None, None] - 1)
+    radius_y, radius_x = (settings.swap_radius * (0.8 + 0.4 * draws[:, column, None, None]) for column in (3, 4))
+    distance_BHW = torch.sqrt((y / radius_y) ** 2 + (x / radius_x) ** 2)
+    outside_BHW = ((distance_BHW - 1) / _EDGE).clamp(0, 1) * (draws[:, 0, None, None] < settings.swap_background)
+    share = outside_BHW[:, None, :, :, None]
+    return frames_BFHWC.float() * (1 - share) + partners_B1HWC.float() * share
 
 
 def _affine_B23(draws: Tensor, settings: AugmentSettings) -> Tensor:
@@ -54,8 +81,8 @@ def corrupt_tokens(
     length = ids_BL.shape[1]
     draws = uniform_BN(seed, step, works_B, f"tokens {purpose}", 2 * length)
     what, which = draws[:, :length], draws[:, length:]
-    random_ids = (2 + which * (vocabulary_size - 2)).astype(np.int32)
+    random_ids = (NUM_SPECIAL + which * (vocabulary_size - NUM_SPECIAL)).astype(np.int32)
     present = ids_BL != 0
     replaced = np.where(present & (what < settings.replace_tokens), random_ids, ids_BL)
     unknown = present & (what >= settings.replace_tokens) & (what < settings.replace_tokens + settings.unknown_tokens)
-    return np.where(unknown, np.int32(1), replaced).astype(np.int32)
+    return np.where(unknown, np.int32(UNKNOWN), replaced).astype(np.int32)

@@ -1,64 +1,25 @@
-"""Training data in memory and its batches: a batch is a pure function of (seed, step), whatever the number of processes.
+"""Batches: a pure function of (seed, step), whatever the number of processes.
 
-Legend: N works, B works of a batch, V views, F frames, H W pixels, C channels, W windows, M mel bands, L text tokens, K labels.
+Legend: N works, B works of a batch, V views, F frames, H W pixels, C channels, W windows, M mel bands, L text tokens, K labels,
+S labels of a batch.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from xxhash import xxh64_intdigest
 
-from reelspace.core.errors import UserError
 from reelspace.core.rng import uniform_BN
-from reelspace.media.dataset import ShardReader
-from reelspace.media.sample import Sample
-from reelspace.model.inputs import audio_of, frames_of
-from reelspace.model.settings import ModelSettings
+from reelspace.model.losses import negative_importance
 from reelspace.model.tokenizer import Tokenizer
-from reelspace.model.towers import SoundTower
-from reelspace.train.augment import augment_frames, corrupt_tokens
-from reelspace.train.settings import RunSettings
-
-_MEL_CHUNK = 64
-_MIN_WORKS_PER_LABEL = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What was written about one work: by its author, and by the crowd."""
-
-    caption: str
-    queries: tuple[str, ...] = ()
-    comments: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TrainData:
-    """Works that train, in memory."""
-
-    ids_N: NDArray[np.int64]
-    frames_NFHWC: NDArray[np.uint8]
-    num_frames_N: NDArray[np.int64]
-    mel_NWM: NDArray[np.float32]
-    has_audio_N: NDArray[np.bool_]
-    texts_N: tuple[Texts, ...]
-    labels_NK: NDArray[np.float32]
-    """Weight of each label in the loss; 0: the work does not have it."""
-    label_names: tuple[tuple[int, str], ...]
-    """label_id and text of the K columns."""
-
-    @property
-    def corpus(self) -> list[str]:
-        """Every text, for training the tokenizer."""
-        return [text for texts in self.texts_N for text in (texts.caption, *texts.queries, *texts.comments) if text]
+from reelspace.train.augment import augment_frames, corrupt_tokens, swap_backgrounds
+from reelspace.train.data import TrainData
+from reelspace.train.settings import RunSettings, TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,78 +37,23 @@ class Batch:
     target_mask_BL: Tensor
     has_target_B: Tensor
     target_hash_B: Tensor
-    labels_BK: Tensor
+    masked_BL: Tensor
+    """The target text, clean but for its masked tokens; no columns where no words are masked."""
+    unmasked_BL: Tensor
+    is_masked_BL: Tensor
+    label_columns_S: Tensor
+    """Which of the K labels this batch asks about: the same on every process."""
+    labels_BS: Tensor
+    negative_weights_BS: Tensor
+    """Weight of the label's absence in the loss."""
+    step: int
 
 
-def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: ModelSettings, *, crowd: bool) -> TrainData:
-    """Read the works that may train: uploaded before `train_until`, with the crowd's texts and labels joined by id.
+class WordMasks(Protocol):
+    """Chooses what masked language modelling hides."""
 
-    Args:
-        labels: the files of a fetched `labels` artifact; read only with `crowd`.
-        model: sizes of frames, sound and text; a student's data take its teacher's.
-
-    Raises:
-        UserError: fewer than two works may train.
-    """
-    samples = [sample for sample in reader.read_all(reader.video_ids.tolist()) if _may_train(sample.created_at, settings.train_until)]
-    if len(samples) < 2:
-        raise UserError(f"expected at least 2 works uploaded before {settings.train_until}, got {len(samples)}")
-    frames = [frames_of(sample, model) for sample in samples]
-    audio = [audio_of(sample, model) for sample in samples]
-    ids_N = np.array([sample.video_id for sample in samples], dtype=np.int64)
-    names, labels_NK = _labels(labels, ids_N) if crowd else ((), np.zeros((len(samples), 0), dtype=np.float32))
-    return TrainData(
-        ids_N=ids_N,
-        frames_NFHWC=np.stack([part for part, _ in frames]),
-        num_frames_N=np.array([int(mask.sum()) for _, mask in frames]),
-        mel_NWM=log_mel_NWM(np.stack([part for part, _ in audio]), model),
-        has_audio_N=np.array([present for _, present in audio]),
-        texts_N=_texts(labels, samples, crowd=crowd),
-        labels_NK=labels_NK,
-        label_names=names,
-    )
-
-
-def log_mel_NWM(audio_NS: NDArray[np.int16], model: ModelSettings) -> NDArray[np.float32]:
-    """Compute the spectra once, with the model's own function; they never change."""
-    tower = SoundTower(model)
-    with torch.inference_mode():
-        parts = [
-            tower.log_mel(torch.from_numpy(audio_NS[start : start + _MEL_CHUNK])).numpy() for start in range(0, len(audio_NS), _MEL_CHUNK)
-        ]
-    return np.concatenate(parts)
-
-
-def _may_train(created_at: datetime, until: datetime | None) -> bool:
-    return until is None or created_at < until
-
-
-def _texts(labels: Path, samples: Sequence[Sample], *, crowd: bool) -> tuple[Texts, ...]:
-    if not crowd:
-        return tuple(Texts(sample.text) for sample in samples)
-    rows = {row["video_id"]: row for row in pq.read_table(labels / "texts.parquet").to_pylist()}
-    empty: dict[str, list[str]] = {"queries": [], "comments": []}
-    return tuple(
-        Texts(sample.text, tuple(rows.get(sample.video_id, empty)["queries"]), tuple(rows.get(sample.video_id, empty)["comments"]))
-        for sample in samples
-    )
-
-
-def _labels(directory: Path, ids_N: NDArray[np.int64]) -> tuple[tuple[tuple[int, str], ...], NDArray[np.float32]]:
-    """Give the labels of at least two training works, and each work's: how sure it is, times how rare and fresh the label is."""
-    vocabulary = pq.read_table(directory / "vocabulary.parquet", columns=["label_id", "text"]).to_pylist()
-    table = pq.read_table(directory / "video_labels.parquet", columns=["video_id", "label_id", "weight"]).to_pylist()
-    weight_of = {row["label_id"]: row["weight"] for row in pq.read_table(directory / "weights.parquet").to_pylist()}
-    row_of = {int(video_id): row for row, video_id in enumerate(ids_N)}
-    uses = [row for row in table if row["video_id"] in row_of]
-    num_works = Counter(use["label_id"] for use in uses)
-    names = tuple((row["label_id"], row["text"]) for row in vocabulary if num_works[row["label_id"]] >= _MIN_WORKS_PER_LABEL)
-    column_of = {label_id: column for column, (label_id, _) in enumerate(names)}
-    labels_NK = np.zeros((len(ids_N), len(names)), dtype=np.float32)
-    for use in uses:
-        if use["label_id"] in column_of:
-            labels_NK[row_of[use["video_id"]], column_of[use["label_id"]]] = use["weight"] * weight_of[use["label_id"]]
-    return names, labels_NK
+    def mask_BL(self, texts: Sequence[str], ids_B: NDArray[np.int64], step: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Give the tokens with the masked ones replaced, and which are masked; as wide as the tokenizer's length."""
 
 
 def batch_rows(data: TrainData, settings: RunSettings, step: int, weights_N: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -172,10 +78,13 @@ def sample_weights_N(data: TrainData) -> NDArray[np.float64]:
     return np.clip(weights, 0.3, 3.0)
 
 
-def make_batch(data: TrainData, tokenizer: Tokenizer, settings: RunSettings, step: int, rank: int, world_size: int) -> Batch:
+def make_batch(
+    data: TrainData, tokenizer: Tokenizer, settings: RunSettings, step: int, rank: int, world_size: int, masks: WordMasks | None = None
+) -> Batch:
     """Give this rank's rows of the step's global batch; every rank gets as many."""
-    rows = batch_rows(data, settings, step, sample_weights_N(data))
-    rows = rows[: len(rows) // world_size * world_size][rank::world_size]
+    global_rows = batch_rows(data, settings, step, sample_weights_N(data))
+    global_rows = global_rows[: len(global_rows) // world_size * world_size]
+    rows = global_rows[rank::world_size]
     ids_B = data.ids_N[rows]
     augment = settings.augment
     drops = uniform_BN(settings.seed, step, ids_B, "drop", 3)
@@ -184,13 +93,13 @@ def make_batch(data: TrainData, tokenizer: Tokenizer, settings: RunSettings, ste
     hide_text = (drops[:, 0] < augment.drop_text) | (sources == "caption")
     own = ["" if hide else data.texts_N[row].caption for row, hide in zip(rows, hide_text, strict=True)]
     text_BL, target_BL = (
-        corrupt_tokens(tokenizer.encode_BL(texts)[0], ids_B, settings.seed, step, purpose, tokenizer.size, augment)
+        _trimmed(corrupt_tokens(tokenizer.encode_BL(texts)[0], ids_B, settings.seed, step, purpose, tokenizer.size, augment))
         for texts, purpose in ((own, "own"), (targets, "target"))
     )
-    text_BL, target_BL = (ids_BL[:, : max(1, int((ids_BL != 0).sum(axis=1).max()))] for ids_BL in (text_BL, target_BL))
     views = [_view(data, rows, settings, step, name) for name in ("a", "b")]
     has_picture = data.num_frames_N[rows] > 0
     shown_BF = np.repeat((has_picture & (drops[:, 2] >= augment.drop_picture))[:, None], augment.num_view_frames, axis=1)
+    columns_S, importance_S = label_columns(data, settings, step, global_rows)
     return Batch(
         ids_B=torch.from_numpy(ids_B),
         views_VBFHWC=torch.stack(views),
@@ -203,8 +112,52 @@ def make_batch(data: TrainData, tokenizer: Tokenizer, settings: RunSettings, ste
         target_mask_BL=torch.from_numpy(target_BL != 0),
         has_target_B=torch.tensor([bool(text) for text in targets]),
         target_hash_B=torch.tensor([hash_text(text) for text in targets]),
-        labels_BK=torch.from_numpy(data.labels_NK[rows]),
+        **_masked(targets, tokenizer, ids_B, step, masks),
+        label_columns_S=torch.from_numpy(columns_S),
+        labels_BS=torch.from_numpy(data.labels_NK[np.ix_(rows, columns_S)]),
+        negative_weights_BS=torch.from_numpy(np.repeat(importance_S[None, :], len(rows), axis=0)),
+        step=step,
     )
+
+
+def label_columns(
+    data: TrainData, settings: RunSettings, step: int, global_rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Choose the labels a batch asks about: those of its works, and `label_negatives` of the others.
+
+    Returns:
+        columns_S, rising, and the weight of an absence of each: the chance that it is a true one, and for a sampled label times the
+        labels it stands for.
+    """
+    num_labels = data.labels_NK.shape[1]
+    weights_K = np.ones(num_labels, dtype=np.float32) if data.label_facts is None else data.label_facts.negative_weights_K
+    wanted = settings.label_negatives if isinstance(settings, TrainSettings) else None
+    present_K = (data.labels_NK[global_rows] > 0).any(axis=0)
+    others = np.flatnonzero(~present_K)
+    if wanted is None or wanted >= len(others):
+        return np.arange(num_labels), weights_K
+    draws = uniform_BN(settings.seed, step, np.array([data.label_names[column][0] for column in others], dtype=np.int64), "label", 1)[:, 0]
+    sampled = others[np.argsort(draws, kind="stable")[:wanted]]
+    columns_S = np.sort(np.concatenate([np.flatnonzero(present_K), sampled]))
+    importance_S = np.where(present_K[columns_S], 1.0, negative_importance(len(others), wanted))
+    return columns_S, (weights_K[columns_S] * importance_S).astype(np.float32)
+
+
+def _masked(
+    targets: Sequence[str], tokenizer: Tokenizer, ids_B: NDArray[np.int64], step: int, masks: WordMasks | None
+) -> dict[str, Tensor]:
+    if masks is None:
+        none = torch.zeros(len(targets), 0, dtype=torch.int32)
+        return {"masked_BL": none, "unmasked_BL": none, "is_masked_BL": none.bool()}
+    unmasked_BL = _trimmed(tokenizer.encode_BL(targets)[0])
+    masked_BL, is_masked_BL = (part[:, : unmasked_BL.shape[1]] for part in masks.mask_BL(targets, ids_B, step))
+    parts = {"masked_BL": masked_BL, "unmasked_BL": unmasked_BL, "is_masked_BL": is_masked_BL}
+    return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+
+
+def _trimmed(ids_BL: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Leave out the columns that are padding in every row; one stays."""
+    return ids_BL[:, : max(1, int((ids_BL != 0).sum(axis=1).max()))]
 
 
 def hash_text(text: str) -> int:
@@ -218,6 +171,10 @@ def _view(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step:
     draws = uniform_BN(settings.seed, step, ids_B, f"frame {name}", settings.augment.num_view_frames)
     picked = (draws * np.maximum(data.num_frames_N[rows], 1)[:, None]).astype(np.int64)
     frames = torch.from_numpy(data.frames_NFHWC[rows[:, None], picked])
+    if settings.augment.swap_background > 0:
+        others = uniform_BN(settings.seed, step, ids_B, f"other {name}", 1)[:, 0]
+        partners = torch.from_numpy(data.frames_NFHWC[(others * len(data.ids_N)).astype(np.int64), :1])
+        frames = swap_backgrounds(frames, partners, ids_B, settings.seed, step, name, settings.augment)
     return augment_frames(frames, ids_B, settings.seed, step, name, settings.augment)
 
 

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from reelspace.core.errors import SettingError
 from reelspace.model.checkpoint import frozen
+from reelspace.model.losses import Gather, Rows, alone
 from reelspace.model.model import ReelModel, VideoOutput
 from reelspace.model.settings import ModelSettings
 from reelspace.train.batches import Batch
-from reelspace.train.objective import Gather, alone, mean_over_all
 from reelspace.train.settings import DistillSettings
 
 
@@ -49,7 +49,7 @@ class DistillObjective(nn.Module):
     def _feature(self, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
         """1 - cosine, averaged over all processes; a missing modality (zero vector of the teacher) counts nothing."""
         present_B = teacher_BD.abs().sum(dim=1) > 0
-        return mean_over_all((1 - (student_BD * teacher_BD).sum(dim=1)), present_B, self.gather)
+        return Rows(self.gather, self.rank).mean(1 - (student_BD * teacher_BD).sum(dim=1), present_B)
 
     def _similarity(self, student_BD: Tensor, teacher_BD: Tensor) -> Tensor:
         """KL from the teacher's distribution over the batch to the student's, both against the teacher's vectors."""

@@ -37,8 +37,8 @@ class Engine(Protocol):
     layout: str
     """How the state is spread over files: only an engine of the same layout loads it."""
 
-    def step(self, batch: Batch, learning_rate: float) -> StepResult:
-        """Take one optimizer step."""
+    def step(self, batch: Batch, learning_rate: float, *, measure: bool = False) -> StepResult:
+        """Take one optimizer step; with `measure`, the figures also have the gradient norm of every part of the loss."""
 
     def save(self, directory: Path) -> None:
         """Write weights and optimizer into an existing directory that all processes share."""
@@ -75,6 +75,24 @@ def connect(objective: nn.Module, group: Group) -> None:
     """Let an objective see the rows of all processes."""
     objective.gather = group.gather  # type: ignore[assignment]
     objective.rank = group.rank  # type: ignore[assignment]
+
+
+def gradient_norms(parts: Mapping[str, Tensor], objective: nn.Module, group: Group) -> dict[str, float]:
+    """Give the norm of each part's gradient, over all processes and without the part's weight, at the weights that parts share.
+
+    An objective without `shared_weights` has none to compare. The graph of the parts stays for the backward pass.
+    """
+    if not hasattr(objective, "shared_weights"):
+        return {}
+    weights = objective.shared_weights()  # type: ignore[operator]
+    norms = {}
+    for name, part in parts.items():
+        found = torch.autograd.grad(part, weights, retain_graph=True, allow_unused=True)
+        flat = torch.cat(
+            [(torch.zeros_like(weight) if grad is None else grad).flatten() for weight, grad in zip(weights, found, strict=True)]
+        )
+        norms[name.replace("loss_", "gradient_norm_")] = group.mean(flat).norm().item()
+    return norms
 
 
 def loss_figures(loss: Tensor, parts: Mapping[str, Tensor], group: Group) -> dict[str, float]:

@@ -21,6 +21,9 @@ class TrainJob(Settings):
     shards: str = Field(pattern=r"^[0-9a-f]{64}$", description="Id of the artifact of shards.")
     labels: Path = Field(description="Directory of the fetched `labels` artifact.")
     teacher: Path | None = Field(None, description="Directory of the fetched `teacher` artifact; only for distillation.")
+    previous: Path | None = Field(
+        None, description="Directory of an earlier fetched `teacher` artifact, whose attention scores words; only for pretraining."
+    )
     out: Path = Field(description="Directory the trained model and its log are written to.")
     unfinished: Path | None = Field(
         None, description="Directory on the run directory's file system where checkpoints are written first; None: in the run directory."

@@ -74,11 +74,12 @@ class Loop:
     def _step(self, step: int, bar: Progress) -> None:
         beat(self.place.records, self.place.local_rank)
         rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
-        result = self.engine.step(self.make_batch(step), rate)
+        done = step + 1
+        is_logged = done % self.settings.log_every == 0 or done == self.settings.steps
+        result = self.engine.step(self.make_batch(step), rate, measure=is_logged)
         self._count_skipped(result, step)
         self._pace.num_works += self.settings.batch_size
-        done = step + 1
-        if done % self.settings.log_every == 0 or done == self.settings.steps:
+        if is_logged:
             figures = {**result.figures, "learning_rate": rate, "samples_per_s": self._pace.take(), "num_skipped": self.num_skipped}
             self.place.train_log.write(done, figures)
             self.report(done, figures)

@@ -1,10 +1,15 @@
 """Settings of pretraining and distillation, with their presets."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
-from reelspace.core.settings import Settings
+from reelspace.core.settings import PLACE, Settings
+from reelspace.signals.settings import GraphSettings
+from reelspace.train.keywords import KeywordSettings
+
+Signal = Literal["hashtags", "queries", "comments"]
+ALL_SIGNALS: tuple[Signal, ...] = ("hashtags", "queries", "comments")
 
 
 class OptimizerSettings(Settings):
@@ -30,6 +35,10 @@ class AugmentSettings(Settings):
     drop_sound: float = Field(0.5, ge=0, le=1, description="Probability that the sound is hidden.")
     drop_picture: float = Field(0.1, ge=0, le=1, description="Probability that the picture is hidden from the fused vector.")
     replace_tokens: float = Field(0.15, ge=0, le=1, description="Probability that a token is replaced by a random one.")
+    swap_background: float = Field(
+        0.0, ge=0, le=1, description="Probability that a view shows another work's surroundings around its middle."
+    )
+    swap_radius: float = Field(0.75, gt=0, le=2, description="Radius of the middle that stays, in halves of the frame's side.")
     num_view_frames: int = Field(1, ge=1, le=64, description="Frames of a view, drawn at random.")
     unknown_tokens: float = Field(0.15, ge=0, le=1, description="Probability that a token becomes the unknown one.")
 
@@ -49,8 +58,20 @@ class ObjectiveSettings(Settings):
     nt_xent_temperature: float = Field(0.2, gt=0, description="Temperature of NT-Xent.")
     video_text: float = Field(1.0, ge=0, description="Weight of video-text InfoNCE.")
     video_text_temperature: float = Field(0.1, gt=0, description="Temperature of video-text InfoNCE.")
+    video_sound: float = Field(0.1, ge=0, description="Weight of InfoNCE between picture and sound.")
+    video_sound_temperature: float = Field(0.1, gt=0, description="Temperature of InfoNCE between picture and sound.")
+    matryoshka: tuple[int, ...] = Field(
+        (32, 64), description="Lengths of the embedding's prefixes that are trained too; those not below its dimension are left out."
+    )
+    keywords: float = Field(0.1, ge=0, description="Weight of keyword-masked language modelling.")
     labels: float = Field(0.3, ge=0, description="Weight of the multi-label loss.")
     positive_weight: float = Field(5.0, gt=0, description="Weight of a positive label against a negative one.")
+    label_head: Literal["graph", "vectors"] = Field(
+        "graph", description="Classifiers from the label graph and the labels' texts, or one free vector per label."
+    )
+    label_hidden: int = Field(128, ge=8, description="Width between the two layers of the label graph.")
+    max_neighbours: int | None = Field(None, ge=0, description="Strongest neighbours of a label that are read; None: all.")
+    refresh_labels_every: int = Field(20, ge=1, description="Steps between new vectors of the labels' texts by the text tower.")
 
 
 class RunSettings(Settings):
@@ -71,10 +92,39 @@ class RunSettings(Settings):
     text_side: TextSideSettings = TextSideSettings()
 
 
+class WarmStartSettings(Settings):
+    """Public checkpoints in Hugging Face layout whose weights fit our towers."""
+
+    picture: str | None = Field(None, description="Folder of a ViT-family checkpoint.", json_schema_extra=PLACE)
+    text: str | None = Field(None, description="Folder of a BERT-family checkpoint.", json_schema_extra=PLACE)
+
+
 class TrainSettings(RunSettings):
     """Pretraining of the teacher."""
 
-    crowd: bool = Field(True, description="Train on labels, queries and comments; off: pictures and captions only.")
+    steps: int = Field(600, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(48, ge=2, description="Works per optimizer step, over all processes.")
+    crowd: tuple[Signal, ...] = Field(ALL_SIGNALS, description="The crowd's signals that train; none: pictures, sounds and captions only.")
+    encoder: str | None = Field(
+        None, description="Folder of a CLIP-family checkpoint in Hugging Face layout; None: towers of our own.", json_schema_extra=PLACE
+    )
+    encoder_role: Literal["towers", "teacher"] = Field(
+        "towers", description="The checkpoint as frozen towers under a trained fusion, or as the teacher itself, which trains nothing."
+    )
+    warm_start: WarmStartSettings = Field(WarmStartSettings(), description="Public checkpoints that our own towers start from.")
+    weigh_labels: bool = Field(True, description="Weigh labels by TF-IDF and freshness; off: all alike.")
+    label_negatives: int | None = Field(None, ge=1, description="Labels sampled per batch beside those of its works; None: all labels.")
+    graph: GraphSettings = Field(GraphSettings(), description="Which edges of the label graph the classifiers read.")
+    masks: KeywordSettings = Field(KeywordSettings(), description="Which words masked language modelling hides.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.encoder is not None and self.encoder_role == "towers" and self.objective.keywords > 0:
+            raise ValueError(f"objective.keywords is {self.objective.keywords}, expected 0 with an encoder, whose text tower is frozen")
+        if self.encoder is not None and self.warm_start != WarmStartSettings():
+            raise ValueError("encoder and warm_start are both given, expected one of them: an encoder's towers are its own")
+        return self
+
     vocabulary_size: int = Field(2_000, ge=64, description="Entries of the tokenizer.")
     objective: ObjectiveSettings = ObjectiveSettings()
 
@@ -97,9 +147,9 @@ def pretrain_preset(name: str) -> TrainSettings:
 
 def without_crowd(settings: TrainSettings) -> TrainSettings:
     """The same training on pictures and captions alone."""
-    objective = settings.objective.model_copy(update={"labels": 0.0, "nt_xent": 1.0})
+    objective = settings.objective.model_copy(update={"labels": 0.0, "keywords": 0.0, "nt_xent": 1.0})
     text_side = settings.text_side.model_copy(update={"query_share": 0.0, "comment_share": 0.0})
-    return settings.model_copy(update={"crowd": False, "objective": objective, "text_side": text_side})
+    return settings.model_copy(update={"crowd": (), "objective": objective, "text_side": text_side})
 
 
 def distill_preset(name: str) -> DistillSettings:

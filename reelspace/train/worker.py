@@ -98,7 +98,9 @@ def make_engine(assembly: Assembly, settings: RunSettings, group: Group) -> Engi
 def make_loop(job: TrainJob, assembly: Assembly, engine: Engine, place: WorkerPlace) -> Loop:
     """Join engine and batches."""
     settings, group = job.run_settings, place.group
-    batches = partial(make_batch, assembly.data, assembly.tokenizer, settings, rank=group.rank, world_size=group.world_size)
+    batches = partial(
+        make_batch, assembly.data, assembly.tokenizer, settings, rank=group.rank, world_size=group.world_size, masks=assembly.masks
+    )
     log = TrainLog(job.out / LOG_FILE, is_writer=group.rank == 0)
     checkpoints = Checkpoints(place.run / CHECKPOINTS, job.unfinished or place.run / ".unfinished", group, assembly.fingerprint)
     return Loop(engine, batches, settings, group, LoopPlace(place.records, place.local_rank, log, checkpoints))

@@ -18,3 +18,10 @@ def test_a_figure_that_was_not_measured_does_not_pass():
 def test_a_threshold_for_an_unknown_figure_is_refused_with_the_known_ones():
     with pytest.raises(SettingError, match=r"teacher\.video_to_topic_p01.*teacher\.video_to_topic_p10"):
         gate_rows(FIGURES, {"teacher.video_to_topic_p01": 0.5})
+
+
+def test_a_threshold_for_an_interval_is_refused():
+    figures = {"teacher": {"video_to_topic_p10": 0.7, "video_to_topic_p10_interval": (0.6, 0.8)}}
+    with pytest.raises(SettingError, match=r"no figure 'teacher\.video_to_topic_p10_interval'"):
+        gate_rows(figures, {"teacher.video_to_topic_p10_interval": 0.5})
+    assert gate_rows(figures, {"teacher.video_to_topic_p10": 0.5})[0].passed

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from reelspace.evaluate.topics import text_figures, topic_task, video_figures
-from reelspace.evaluate.truth import EvaluationQuery, WorkTruth
+from reelspace.core.rng import rng
+from reelspace.evaluate.topics import grades_of, ranking_values, text_figures, topic_task, video_figures, video_values
+from reelspace.evaluate.truth import EvaluationQuery, WorkFacts, WorkTruth
 
 CUTOFF = datetime(2025, 2, 20, tzinfo=UTC)
 
@@ -63,3 +64,63 @@ def test_a_figure_without_queries_is_none_and_never_nan():
     task = topic_task(truth, created, CUTOFF, 100)
     vectors = one_hot(truth.topic_N)
     assert video_figures(task, vectors, vectors)["video_to_topic_p10"] is None
+
+
+def facts_of(truth: WorkTruth) -> WorkFacts:
+    num = len(truth.topic_N)
+    subtopics = np.arange(num) % 3
+    return WorkFacts(truth.topic_N // 2, subtopics, np.arange(num) % 2 == 0, np.arange(num) % 5 != 0)
+
+
+def four_topics() -> tuple[WorkTruth, list[datetime]]:
+    topics = np.arange(80) % 4
+    truth = WorkTruth(topics, np.arange(80) % 7 == 0, np.zeros(80, dtype=bool))
+    return truth, [CUTOFF + timedelta(days=1 if row >= 60 else -1) for row in range(80)]
+
+
+def test_grades_say_subtopic_topic_area_or_nothing_and_never_the_query_itself():
+    truth, created = four_topics()
+    task, facts = topic_task(truth, created, CUTOFF, 1), facts_of(truth)
+    grades = grades_of(task, facts)
+    for query, row in enumerate(task.query_rows_Q):
+        for other in range(80):
+            same_topic = truth.topic_N[other] == truth.topic_N[row]
+            expected = 1 if facts.area_N[other] == facts.area_N[row] else 0
+            if same_topic:
+                expected = 3 if facts.subtopic_N[other] == facts.subtopic_N[row] else 2
+            assert grades[query, other] == (0 if other == row else expected)
+
+
+def test_recall_map_and_ndcg_of_random_vectors_equal_loops():
+    truth, created = four_topics()
+    task, facts = topic_task(truth, created, CUTOFF, 1), facts_of(truth)
+    vectors = rng(4, "vectors").standard_normal((80, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found, grades = ranking_values(task, facts, vectors), grades_of(task, facts)
+    for query, row in enumerate(task.query_rows_Q):
+        order = sorted((other for other in range(80) if other != row), key=lambda other: -float(vectors[row] @ vectors[other]))
+        right = [rank for rank, other in enumerate(order) if truth.topic_N[other] == truth.topic_N[row]]
+        assert found["video_to_topic_r10"][query] == pytest.approx(sum(rank < 10 for rank in right) / 19)
+        assert found["video_to_topic_map"][query] == pytest.approx(np.mean([(n + 1) / (rank + 1) for n, rank in enumerate(right)]))
+        discounts = 1 / np.log2(np.arange(2, 12))
+        hits = grades[query, order[:10]]
+        best = np.array(sorted(grades[query], reverse=True)[:10])
+        assert found["video_graded_ndcg10"][query] == pytest.approx((hits @ discounts) / (best @ discounts))
+        assert found["video_to_topic_ndcg10"][query] == pytest.approx(((hits >= 2) @ discounts) / discounts.sum())
+
+
+def test_figures_of_the_ranking_are_of_trained_topics_alone():
+    truth, created = world()
+    task = topic_task(truth, created, CUTOFF, 12)
+    values = ranking_values(task, facts_of(truth), one_hot(truth.topic_N))
+    assert {len(of) for of in values.values()} == {12}
+    assert values["video_to_topic_map"].tolist() == pytest.approx([1.0] * 12)
+
+
+def test_figures_are_the_means_of_the_values():
+    truth, created = four_topics()
+    task = topic_task(truth, created, CUTOFF, 1)
+    vectors = one_hot(truth.topic_N)
+    values, figures = video_values(task, vectors, vectors), video_figures(task, vectors, vectors)
+    assert figures["background_swap_share"] == values["background_swap_share"].mean()
+    assert len(values["background_swap_share"]) == int((np.arange(60, 80) % 7 == 0).sum())

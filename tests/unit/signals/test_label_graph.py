@@ -1,5 +1,6 @@
 """Label graph and adjacency, against plain counting and loops over the published formulas."""
 
+import tracemalloc
 from itertools import combinations, product
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from reelspace.signals.label_graph import (
     paper_adjacency,
     paper_weights,
     read_graph,
+    sparse_adjacency,
 )
 from reelspace.signals.settings import GraphSettings
 from reelspace.signals.vocabulary import Labels
@@ -195,6 +197,44 @@ def test_adjacency_follows_the_direction_of_p() -> None:
     assert paper[1, 0] > 0 == paper[0, 1]
     official = adjacency(graph, 2, GraphSettings(tau=0.5, variant="official"))
     assert official[0, 1] > 0 == official[1, 0]
+
+
+@pytest.mark.parametrize("symmetry", ["directed", "max"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("tau", [0.05, 0.4, 1.0])
+def test_the_sparse_adjacency_has_the_dense_ones_numbers_and_no_zeros(symmetry: str, variant: str, tau: float) -> None:
+    graph = label_graph(_labels(_random_entries("sparse")), GraphSettings(min_count=1))
+    settings = GraphSettings.model_validate({"symmetry": symmetry, "variant": variant, "tau": tau, "neighbour_share": 0.3})
+    num = 12 + 2  # the last two labels have no edge at all
+    dense_LL, sparse = adjacency(graph, num, settings), sparse_adjacency(graph, num, settings)
+    assert (sparse.start_L1.dtype, sparse.column_A.dtype, sparse.value_A.dtype) == (np.int64, np.int64, np.float32)
+    found_LL = np.zeros((num, num), dtype=np.float32)
+    columns = []
+    for row in range(num):
+        inside = slice(int(sparse.start_L1[row]), int(sparse.start_L1[row + 1]))
+        found_LL[row, sparse.column_A[inside]] = sparse.value_A[inside]
+        columns.append(sparse.column_A[inside].tolist())
+    assert np.allclose(found_LL, dense_LL, rtol=1e-6, atol=0)
+    assert columns == [np.flatnonzero(dense_row).tolist() for dense_row in dense_LL]
+    assert len(sparse.value_A) == int((dense_LL > 0).sum()) == int(sparse.start_L1[-1])
+    assert (len(sparse.value_A) > num) == (tau < 1)
+
+
+def test_the_sparse_adjacency_of_many_labels_needs_memory_by_edge_and_not_by_pair() -> None:
+    num = 50_000
+    first = np.arange(num - 1, dtype=np.int64)  # a chain: label l lies with l + 1
+    p_G = np.full(2 * (num - 1), 0.5, dtype=np.float32)
+    chain = LabelGraph(np.concatenate([first, first + 1]), np.concatenate([first + 1, first]), np.full(len(p_G), 2, dtype=np.int64), p_G)
+    graph = chain.numbered(np.arange(num, dtype=np.int64))
+    tracemalloc.start()
+    try:
+        sparse = sparse_adjacency(graph, num, GraphSettings(tau=0.5))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(sparse.value_A) == 3 * num - 2
+    assert peak_bytes < num * num / 50  # L x L booleans alone would be 50 times that
+    assert sparse.value_A[sparse.start_L1[7] : sparse.start_L1[8]].tolist() == pytest.approx([0.1, 0.8, 0.1])
 
 
 def test_a_model_reads_the_edges_among_its_own_labels(tmp_path: Path) -> None:

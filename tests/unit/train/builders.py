@@ -1,10 +1,16 @@
 """Small worlds for the tests of training: works with known labels and texts, no media needed."""
 
 import numpy as np
+import torch
 
+from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings, SoundSettings
 from reelspace.model.tokenizer import Tokenizer
-from reelspace.train.batches import Texts, TrainData, log_mel_NWM
+from reelspace.signals.label_graph import LabelGraph
+from reelspace.train.data import LabelFacts, Texts, TrainData, log_mel_NWM
+from reelspace.train.label_head import make_label_head
+from reelspace.train.objective import PretrainObjective
+from reelspace.train.settings import TrainSettings
 
 MODEL = ModelSettings(
     width=32,
@@ -20,6 +26,8 @@ MODEL = ModelSettings(
     sound=SoundSettings(num_samples=8_000),
 )
 WORDS = ("camera", "ramen", "cat", "drone")
+# Camera and drone go together.
+GRAPH = LabelGraph(np.array([0, 3]), np.array([3, 0]), np.array([4, 4]), np.array([0.8, 0.8], dtype=np.float32))
 
 
 def make_data(num: int = 20, *, crowd: bool = True) -> TrainData:
@@ -41,7 +49,17 @@ def make_data(num: int = 20, *, crowd: bool = True) -> TrainData:
         texts_N=tuple(texts),
         labels_NK=labels_NK if crowd else labels_NK[:, :0],
         label_names=tuple(enumerate(WORDS)) if crowd else (),
+        label_facts=LabelFacts(np.full(len(WORDS), 0.9, dtype=np.float32), GRAPH) if crowd else None,
     )
+
+
+def make_objective(settings: TrainSettings, data: TrainData | None = None) -> PretrainObjective:
+    """An objective over the small world with the same weights every time."""
+    data = data or make_data()
+    tokenizer = make_tokenizer(make_data())
+    torch.manual_seed(0)
+    head = make_label_head(data, tokenizer, settings, MODEL.dimension)
+    return PretrainObjective(ReelModel(model_settings(tokenizer)), head, settings.objective)
 
 
 def make_tokenizer(data: TrainData) -> Tokenizer:

@@ -10,6 +10,7 @@ from reelspace.train.loop import Loop, LoopPlace
 from reelspace.train.settings import TrainSettings
 from reelspace.train.torch_engine import TorchEngine
 from reelspace.train.train_log import LOG_FILE, TrainLog
+from reelspace.train.word_masks import make_masks
 from tests.unit.train.engines import make_objective, world
 
 SETTINGS = TrainSettings(steps=6, batch_size=8, checkpoint_every=2, log_every=1, engine="torch")
@@ -25,6 +26,6 @@ def make_loop(run: Path, settings: TrainSettings = SETTINGS) -> Loop:
     data, tokenizer = world()
     run.mkdir(exist_ok=True)
     engine = TorchEngine(make_objective(), settings.optimizer)
-    batches = partial(make_batch, data, tokenizer, settings, rank=0, world_size=1)
+    batches = partial(make_batch, data, tokenizer, settings, rank=0, world_size=1, masks=make_masks(data, tokenizer, settings))
     place = LoopPlace(run, 0, TrainLog(run / LOG_FILE, is_writer=True), make_checkpoints(run))
     return Loop(engine, batches, settings, Group(), place)

@@ -17,7 +17,8 @@ from reelspace.train.engine import Engine
 from reelspace.train.group import Group
 from reelspace.train.settings import OptimizerSettings
 from reelspace.train.torch_engine import TorchEngine
-from tests.unit.train.engines import NUM_STEPS, SETTINGS, losses_of, make_objective, world
+from reelspace.train.word_masks import make_masks
+from tests.unit.train.engines import NUM_STEPS, SETTINGS, losses_of, make_objective, trained_weights, world
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 ALONE = Group()
@@ -92,9 +93,9 @@ def test_an_engine_resumes_to_the_same_losses_bit_for_bit(name: str, tmp_path: P
 def test_a_step_that_is_not_finite_changes_no_weight_and_the_next_one_does(name: str, where: str):
     engine = make_engine(name)
     data, tokenizer = world()
-    batch = make_batch(data, tokenizer, SETTINGS, 0, 0, 1)
+    batch = make_batch(data, tokenizer, SETTINGS, 0, 0, 1, make_masks(data, tokenizer, SETTINGS))
     engine.step(batch, 1e-3)
-    before = {key: weight.clone() for key, weight in engine.weights().items()}
+    before = trained_weights(engine)
     objective = engine._objective if isinstance(engine, TorchEngine) else engine._engine.module
     if where == "loss":
         hook = objective.project[0].register_forward_hook(lambda _module, _inputs, output: output * float("nan"))
@@ -102,9 +103,9 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_the_next_one_does(name:
         hook = objective.project[0].register_forward_hook(lambda _module, _inputs, output: _Explode.apply(output))
     assert engine.step(batch, 1e-3).is_skipped
     hook.remove()
-    assert all(torch.equal(weight, engine.weights()[key]) for key, weight in before.items())
+    assert all(torch.equal(weight, trained_weights(engine)[key]) for key, weight in before.items())
     assert not engine.step(batch, 1e-3).is_skipped
-    assert not all(torch.equal(weight, engine.weights()[key]) for key, weight in before.items())
+    assert not all(torch.equal(weight, trained_weights(engine)[key]) for key, weight in before.items())
 
 
 class _Explode(torch.autograd.Function):
@@ -122,7 +123,7 @@ class _Explode(torch.autograd.Function):
 def test_the_gradient_is_clipped_to_the_largest_norm():
     loose, tight = (OptimizerSettings(clip_norm=norm) for norm in (1e6, 1e-9))
     data, tokenizer = world()
-    batch = make_batch(data, tokenizer, SETTINGS, 0, 0, 1)
+    batch = make_batch(data, tokenizer, SETTINGS, 0, 0, 1, make_masks(data, tokenizer, SETTINGS))
     norms, weights = [], []
     for optimizer in (loose, tight):
         engine = TorchEngine(make_objective(), optimizer)

@@ -14,6 +14,7 @@ from reelspace.core.errors import TemporaryError, UserError
 from reelspace.train.batches import Batch
 from reelspace.train.loop import MAX_SKIPPED_IN_A_ROW, Loop
 from reelspace.train.train_log import LOG_FILE
+from tests.unit.train.engines import trained_weights
 from tests.unit.train.loops import SETTINGS, make_loop
 
 
@@ -64,13 +65,13 @@ def test_lines_logged_after_the_checkpoint_that_a_resume_takes_are_told_once(tmp
 
 def test_batches_without_a_finite_loss_are_skipped_and_many_in_a_row_stop_the_run(tmp_path: Path):
     loop = make_loop(tmp_path, SETTINGS.model_copy(update={"steps": 50, "checkpoint_every": 50}))
-    before = {name: weight.clone() for name, weight in loop.engine.weights().items()}
+    before = trained_weights(loop.engine)
     with torch.no_grad():
-        loop.engine.weights()["label_scale"].fill_(float("nan"))
+        loop.engine.weights()["label_head.scale"].fill_(float("nan"))
     with pytest.raises(UserError, match=rf"{MAX_SKIPPED_IN_A_ROW} steps in a row.*learning_rate"):
         loop.fit()
     after = loop.engine.weights()
-    assert all(torch.equal(before[name], after[name]) for name in before if name != "label_scale")
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "label_head.scale")
     lines = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
     assert [line["loss"] for line in lines] == [None] * (MAX_SKIPPED_IN_A_ROW - 1)
     assert lines[-1]["num_skipped"] == MAX_SKIPPED_IN_A_ROW - 1

@@ -14,6 +14,7 @@ from reelspace.train.batches import make_batch
 from reelspace.train.deepspeed_engine import DeepSpeedEngine
 from reelspace.train.engine import connect
 from reelspace.train.group import Group
+from reelspace.train.word_masks import make_masks
 from tests.unit.train.engines import NUM_STEPS, SETTINGS, losses_of, make_objective, world
 
 STAGES = (0, 1, 2)
@@ -23,10 +24,11 @@ def gradient_difference(group: Group) -> float:
     """Largest difference of any gradient element between rows of two processes and all rows in one, relative to the largest element."""
     found = []
     data, tokenizer = world()
+    masks = make_masks(data, tokenizer, SETTINGS)
     for members in (Group(), group):
         objective = make_objective()
         connect(objective, members)
-        loss, _ = objective(make_batch(data, tokenizer, SETTINGS, 0, members.rank, members.world_size))
+        loss, _ = objective(make_batch(data, tokenizer, SETTINGS, 0, members.rank, members.world_size, masks))
         loss.backward()
         found.append(torch.cat([members.mean(weight.grad).flatten() for weight in objective.parameters() if weight.grad is not None]))
     alone, together = found

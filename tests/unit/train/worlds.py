@@ -66,7 +66,17 @@ def _write_labels(directory: Path) -> None:
     ids = range(FIRST_ID, FIRST_ID + NUM_WORKS)
     tables: dict[str, list[dict[str, Any]]] = {
         "vocabulary": [{"label_id": number, "text": topic} for number, topic in enumerate(TOPICS)],
-        "video_labels": [{"video_id": video_id, "label_id": video_id % len(TOPICS), "weight": 0.8} for video_id in ids if video_id % 5],
+        "video_labels": [
+            {"video_id": video_id, "label_id": video_id % len(TOPICS), "weight": 0.8, "evidence": '{"queries": {}, "tags": {"t": 0.8}}'}
+            for video_id in ids
+            if video_id % 5
+        ],
+        "propensities": [
+            {"label_id": number, "propensity": 0.5, "num_both": 0, "num_tags": 4, "num_queries": 0, "method": "frequency"}
+            for number in range(len(TOPICS))
+        ],
+        "missing": [{"video_id": video_id} for video_id in ids],
+        "graph": [{"i": 0, "j": 3, "count": 2, "p_ij": 0.5}, {"i": 3, "j": 0, "count": 2, "p_ij": 0.5}],
         "weights": [{"label_id": number, "idf": 1.0, "freshness": 1.0, "weight": 1.0} for number in range(len(TOPICS))],
         "texts": [
             {
