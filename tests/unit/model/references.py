@@ -82,13 +82,20 @@ def fusion_block(queries_KD: Doubles, context_SD: Doubles, own: dict[str, Double
     return queries_KD + mlp(layer_norm(queries_KD, own, f"{name}mlp_norm"), own, f"{name}mlp")
 
 
-def convolution(x_HWD: Doubles, weight: Doubles, bias: Doubles) -> Doubles:
+def convolution(x_HWD: Doubles, weight: Doubles, bias: Doubles, stride: int = 1) -> Doubles:
     """3x3 or 1x1 convolution with zeros around, one output pixel at a time."""
     reach = weight.shape[2] // 2
     padded = np.pad(x_HWD, ((reach, reach), (reach, reach), (0, 0)))
-    found = np.zeros((*x_HWD.shape[:2], len(weight)))
-    for row in range(x_HWD.shape[0]):
-        for column in range(x_HWD.shape[1]):
+    rows, columns = range(0, x_HWD.shape[0], stride), range(0, x_HWD.shape[1], stride)
+    found = np.zeros((len(rows), len(columns), len(weight)))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
             patch = padded[row : row + 2 * reach + 1, column : column + 2 * reach + 1]
-            found[row, column] = np.einsum("ochw,hwc->o", weight, patch) + bias
+            found[i, j] = np.einsum("ochw,hwc->o", weight, patch) + bias
     return found
+
+
+def group_norm(x_HWD: Doubles, num_groups: int, weight: Doubles, bias: Doubles) -> Doubles:
+    """Wu and He 2018, with 1e-5 under the root."""
+    parts = np.split(x_HWD, num_groups, axis=2)
+    return np.concatenate([(part - part.mean()) / np.sqrt(part.var() + 1e-5) for part in parts], axis=2) * weight + bias

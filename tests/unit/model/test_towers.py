@@ -10,10 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reelspace.model.blocks import Block, ConvolutionBlock, FusionBlock
 from reelspace.model.fusion import AttentionFusion, ConcatFusion, make_fusion
+from reelspace.model.masked_language import MaskedLanguageHead
 from reelspace.model.model import ReelModel, num_parameters
 from reelspace.model.presets import preset, tiny
-from reelspace.model.settings import ModelSettings
-from reelspace.model.towers import FramePool, PictureTower, TextTower, Tokens, Tower, tap_layers, transformer_blocks
+from reelspace.model.settings import ModelSettings, SoundSettings
+from reelspace.model.towers import FramePool, PictureTower, SoundTower, TextTower, Tokens, Tower, tap_layers, transformer_blocks
 from tests.unit.model import references
 from tests.unit.model.references import weights
 
@@ -236,3 +237,59 @@ def test_the_text_tower_equals_its_reference() -> None:
     pooled = references.layer_norm(x_TD, own, "tower.norm").mean(axis=0)
     expected = references.unit(references.linear(pooled, own, "tower.project"))
     np.testing.assert_allclose(tower(ids_BL, ids_BL != 0).vector_BD[0].detach().numpy(), expected, atol=1e-5)
+
+
+def test_the_stem_and_the_picture_tower_equal_their_reference() -> None:
+    tower = spread(PictureTower(SMALL))
+    own, frames = weights(tower), torch.rand(1, 1, 32, 32, 3) * 255
+    grid = frames[0, 0].double().numpy() / 127.5 - 1
+    for layer in range(3):
+        grid = references.convolution(grid, own[f"stem.{3 * layer}.weight"], own[f"stem.{3 * layer}.bias"], stride=2)
+        grid = references.gelu(references.group_norm(grid, 8, own[f"stem.{3 * layer + 1}.weight"], own[f"stem.{3 * layer + 1}.bias"]))
+    grid = references.convolution(grid, own["stem.9.weight"], own["stem.9.bias"])
+    x_TD = grid.reshape(16, 16) + own["position"][0]
+    for layer in range(4):
+        x_TD = references.block(x_TD, own, f"tower.blocks.{layer}.", 2)
+    top = references.layer_norm(x_TD, own, "tower.norm")
+    found = tower(frames, torch.ones(1, 1, dtype=torch.bool))
+    np.testing.assert_allclose(found.tokens_BTD[0].detach().numpy(), top, atol=1e-5)
+    expected = references.unit(references.linear(top.mean(axis=0), own, "tower.project"))
+    np.testing.assert_allclose(found.vector_BD[0].detach().numpy(), expected, atol=1e-5)
+
+
+def test_the_sound_tower_equals_its_reference() -> None:
+    settings = SMALL.model_copy(update={"sound": SoundSettings(num_samples=8_000)})
+    tower = spread(SoundTower(settings))
+    own, mel = weights(tower), torch.randn(1, tower.num_tokens * tower.patch, settings.sound.num_mels)
+    x_TD = references.linear(mel[0].double().numpy().reshape(tower.num_tokens, -1), own, "stem") + own["position"][0]
+    x_TD = references.block(x_TD, own, "tower.blocks.0.", 2)
+    expected = references.unit(references.linear(references.layer_norm(x_TD, own, "tower.norm").mean(axis=0), own, "tower.project"))
+    np.testing.assert_allclose(tower(mel, torch.ones(1, dtype=torch.bool)).vector_BD[0].detach().numpy(), expected, atol=1e-5)
+
+
+def test_the_embedding_is_the_weighted_sum_of_the_towers_and_the_fusion() -> None:
+    model = spread(ReelModel(SMALL.model_copy(update={"vocabulary_size": 64, "text_length": 8})))
+    picture, text, sound = towers_of()
+    found = model.fuse(picture, text, sound)
+    fused = model.fusion((picture, text, sound))
+    total = sum(
+        weight * part.detach().double().numpy()
+        for weight, part in ((1.0, picture.vector_BD), (0.7, text.vector_BD), (0.5, sound.vector_BD), (0.5, fused))
+    )
+    np.testing.assert_allclose(found.embedding_BD.detach().numpy(), references.unit(total), atol=1e-5)
+
+
+def test_the_head_of_masked_words_equals_its_reference() -> None:
+    torch.manual_seed(0)
+    head, text, context = spread(MaskedLanguageHead(16, 2, 3.0, 30)), torch.randn(2, 4, 16), torch.randn(2, 5, 16)
+    token_VD, mask = torch.randn(30, 16), torch.tensor([[True] * 5, [False] * 5])
+    is_masked = torch.tensor([[False, True, False, False], [True, False, False, True]])
+    own, expected = weights(head), []
+    for row, num_seen in enumerate((5, 0)):
+        seen = np.concatenate([own["nothing_seen"][0], context[row, :num_seen].double().numpy()])
+        read = references.fusion_block(text[row].double().numpy(), seen, own, "context.", 2)[is_masked[row].numpy()]
+        hidden = references.layer_norm(
+            references.gelu(references.linear(references.layer_norm(read, own, "norm"), own, "dense")), own, "dense_norm"
+        )
+        expected.append(hidden @ token_VD.double().numpy().T + own["bias_V"])
+    np.testing.assert_allclose(head(text, context, mask, is_masked, token_VD).detach().numpy(), np.concatenate(expected), atol=1e-5, rtol=1e-5)
