@@ -47,5 +47,31 @@ def beir(
     _print(orjson.dumps(beir_figures(TeacherEncoder(teacher), read_beir(data, split)), option=orjson.OPT_INDENT_2))
 
 
+@app.command()
+def why(
+    teacher: Annotated[Path, typer.Option(help="A fetched `teacher` artifact.")],
+    labels: Annotated[Path, typer.Option(help="The fetched `labels` artifact it was trained on.")],
+    vectors: Annotated[Path, typer.Option(help="vectors.parquet of that teacher.")],
+    video_id: Annotated[int, typer.Option(help="The work.")],
+    num_labels: Annotated[int, typer.Option("--labels-shown", min=1, help="Labels told.")] = 5,
+    num_reasons: Annotated[int, typer.Option("--reasons-shown", min=0, help="Edges told per label.")] = 3,
+) -> None:
+    """Print the likeliest labels of a work and the edges of the label graph behind each as one JSON object."""
+    import numpy as np
+    import orjson
+
+    from reelspace.core.errors import UserError
+    from reelspace.evaluate.explained_labels import TrainedLabels, crowd_labels
+    from reelspace.evaluate.vectors import read_embedding
+
+    embedding = read_embedding(vectors, column="vector")
+    rows = np.flatnonzero(embedding.video_ids_N == video_id)
+    if not len(rows):
+        raise UserError(f"expected a work of {vectors}, got --video-id {video_id}")
+    trained = TrainedLabels.read(teacher, labels)
+    found = trained.explain(embedding.vectors_ND[rows[0]], crowd_labels(labels, video_id), num_labels, num_reasons)
+    _print(orjson.dumps({"video_id": video_id, "labels": found}, option=orjson.OPT_INDENT_2))
+
+
 def _print(text: bytes) -> None:
     typer.echo(text.decode())

@@ -23,7 +23,7 @@ from reelspace.train.batches import WordMasks
 from reelspace.train.data import TrainData, load_data
 from reelspace.train.distillation import DistillObjective
 from reelspace.train.job import TrainJob
-from reelspace.train.label_head import LabelHead, make_label_head
+from reelspace.train.label_head import GraphLabels, LabelHead, make_label_head
 from reelspace.train.objective import PretrainObjective
 from reelspace.train.public_encoders import checkpoint_digests, first_model
 from reelspace.train.train_log import LOG_FILE
@@ -130,7 +130,13 @@ def _write_labels(job: TrainJob, assembly: Assembly, model: ReelModel, weights: 
 
 @torch.no_grad()
 def _label_tensors(head: LabelHead, num_labels: int) -> dict[str, Tensor]:
-    """Give unit classifiers, biases and scale of the K labels, and the tensors that they are made of."""
+    """Give unit classifiers, biases and scale of the K labels, and what they are made of."""
     every_K = torch.arange(num_labels)
-    made = {"label_vectors": head.classifiers(every_K), "label_bias": head.biases(every_K), "label_scale": head.scale}
-    return {name: tensor.detach().float().clone().contiguous() for name, tensor in (head.state_dict() | made).items()}
+    tensors = dict(head.state_dict())
+    tensors |= {"label_vectors": head.classifiers(every_K), "label_bias": head.biases(every_K), "label_scale": head.scale}
+    if isinstance(head, GraphLabels):
+        rows = head.network.adjacency
+        tensors |= {"graph.start_K1": rows.start_K1, "graph.column_E": rows.column_E, "graph.value_E": rows.value_E}
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().clone().contiguous() for name, tensor in tensors.items()
+    }

@@ -292,4 +292,6 @@ def test_the_head_of_masked_words_equals_its_reference() -> None:
             references.gelu(references.linear(references.layer_norm(read, own, "norm"), own, "dense")), own, "dense_norm"
         )
         expected.append(hidden @ token_VD.double().numpy().T + own["bias_V"])
-    np.testing.assert_allclose(head(text, context, mask, is_masked, token_VD).detach().numpy(), np.concatenate(expected), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        head(text, context, mask, is_masked, token_VD).detach().numpy(), np.concatenate(expected), atol=1e-5, rtol=1e-5
+    )
