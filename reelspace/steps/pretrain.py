@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from reelspace.core.artifacts import open_artifact
 from reelspace.core.settings import read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.model.presets import preset
@@ -13,22 +14,18 @@ from reelspace.train.public_encoders import checkpoint_digests
 from reelspace.train.settings import TrainSettings
 
 
-def run(shards: str, labels: str, teacher: str, settings: str, previous: str | None = None) -> None:
-    """Write model.safetensors, model.json, tokenizer.json, labels.parquet, space.json, train_log.jsonl and summary.json.
-
-    Args:
-        previous: an earlier teacher, which the selector `attention` of the masks asks; None where no setting asks for one.
-    """
+def run(shards: str, labels: str, teacher: str, settings: str) -> None:
+    """Write model.safetensors, model.json, tokenizer.json, labels.parquet, space.json, train_log.jsonl and summary.json."""
     parsed = read(TrainSettings, settings)
     run_step(
         "pretrain",
         __name__,
         settings=parsed,
-        inputs={"shards": shards, "labels": labels} | ({"previous": previous} if previous else {}),
+        inputs={"shards": shards, "labels": labels},
         outputs={"teacher": teacher},
         code_roots=CODE_ROOTS,
         body=lambda step: _pretrain(step, parsed),
-        extra_parents=checkpoint_digests(parsed),
+        extra_parents=[*checkpoint_digests(parsed), *([parsed.previous] if parsed.previous else [])],
     )
 
 
@@ -40,7 +37,7 @@ def _pretrain(step: StepRun, settings: TrainSettings) -> Mapping[str, object]:
         store=step.store.url,
         shards=step.inputs["shards"].id,
         labels=step.inputs["labels"].fetch(step.scratch / "labels"),
-        previous=step.inputs["previous"].fetch(step.scratch / "previous") if "previous" in step.inputs else None,
+        previous=open_artifact(step.store, settings.previous).fetch(step.scratch / "previous") if settings.previous else None,
         out=step.output("teacher"),
         pretrain=settings,
     )

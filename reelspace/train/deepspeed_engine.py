@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reelspace.core.errors import InternalError
 from reelspace.train.batches import Batch
-from reelspace.train.engine import StepResult, adamw, connect, gradient_norms, loss_figures, set_learning_rate
+from reelspace.train.engine import StepResult, adamw, ask_to_measure, connect, gradient_norms, loss_figures, set_learning_rate
 from reelspace.train.group import Group
 from reelspace.train.settings import RunSettings
 
@@ -50,12 +50,11 @@ class DeepSpeedEngine:
     def step(self, batch: Batch, learning_rate: float, *, measure: bool = False) -> StepResult:
         """Take one optimizer step."""
         set_learning_rate(self._optimizer.param_groups, learning_rate)
+        ask_to_measure(self._engine.module, measure=measure)
         loss, parts = self._engine(batch)
-        figures = loss_figures(loss, parts, self._group)
+        figures = loss_figures(loss, parts, self._group) | gradient_norms(self._engine.module, self._group)
         if not math.isfinite(figures["loss"]):
             return StepResult(figures, is_skipped=True)
-        if measure:
-            figures |= gradient_norms(parts, self._engine.module, self._group)
         self._engine.backward(loss)
         norm = self._plain_norm() if self._stage == 0 else None
         if norm is not None and not math.isfinite(norm):

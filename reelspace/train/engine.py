@@ -77,22 +77,18 @@ def connect(objective: nn.Module, group: Group) -> None:
     objective.rank = group.rank  # type: ignore[assignment]
 
 
-def gradient_norms(parts: Mapping[str, Tensor], objective: nn.Module, group: Group) -> dict[str, float]:
-    """Give the norm of each part's gradient, over all processes and without the part's weight, at the weights that parts share.
+def ask_to_measure(objective: nn.Module, *, measure: bool) -> None:
+    """Tell an objective whether its next forward pass shall keep the gradient of each part of its loss."""
+    objective.measure = measure  # type: ignore[assignment]
 
-    An objective without `shared_weights` has none to compare. The graph of the parts stays for the backward pass.
+
+def gradient_norms(objective: nn.Module, group: Group) -> dict[str, float]:
+    """Give the norm of each part's gradient, over all processes and without the part's weight, at the weights that the parts share.
+
+    The objective took the gradients itself, inside its forward pass: an engine may act upon a backward pass through what it gave out.
     """
-    if not hasattr(objective, "shared_weights"):
-        return {}
-    weights = objective.shared_weights()  # type: ignore[operator]
-    norms = {}
-    for name, part in parts.items():
-        found = torch.autograd.grad(part, weights, retain_graph=True, allow_unused=True)
-        flat = torch.cat(
-            [(torch.zeros_like(weight) if grad is None else grad).flatten() for weight, grad in zip(weights, found, strict=True)]
-        )
-        norms[name.replace("loss_", "gradient_norm_")] = group.mean(flat).norm().item()
-    return norms
+    gradients: Mapping[str, Tensor] = getattr(objective, "part_gradients", {})
+    return {name.replace("loss_", "gradient_norm_"): group.mean(gradient).norm().item() for name, gradient in gradients.items()}
 
 
 def loss_figures(loss: Tensor, parts: Mapping[str, Tensor], group: Group) -> dict[str, float]:

@@ -50,6 +50,8 @@ class PretrainObjective(nn.Module):
         self.prefixes = tuple(prefix for prefix in settings.matryoshka if prefix < sizes.dimension)
         self.gather: Gather = alone
         self.rank = 0
+        self.measure = False
+        self.part_gradients: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the loss of this process's rows and its parts, which are without their weights."""
@@ -65,12 +67,20 @@ class PretrainObjective(nn.Module):
             "labels": (settings.labels if self.label_head is not None else 0.0, self._labels),
         }
         parts = {f"loss_{name}": loss(batch, encoded, rows) for name, (weight, loss) in losses.items() if weight}
+        self.part_gradients = {name: self._gradient(part) for name, part in parts.items()} if self.measure else {}
         weights = [weight for weight, _ in losses.values() if weight]
         return torch.stack([weight * part for weight, part in zip(weights, parts.values(), strict=True)]).sum(), parts
 
     def shared_weights(self) -> list[Tensor]:
         """The scales at the top of the towers, which every loss reads through: where the gradients of the losses are compared."""
         return [tower.tower.norm.weight for tower in (self.model.picture, self.model.text, self.model.sound)]
+
+    def _gradient(self, part: Tensor) -> Tensor:
+        """Give the gradient of one part at the shared weights, in one row of numbers; the graph stays for the backward pass."""
+        weights = self.shared_weights()
+        found = torch.autograd.grad(part, weights, retain_graph=True, allow_unused=True)
+        gradients = [torch.zeros_like(weight) if grad is None else grad for weight, grad in zip(weights, found, strict=True)]
+        return torch.cat([gradient.flatten() for gradient in gradients])
 
     def _encode(self, batch: Batch) -> _Encoded:
         """Embed both views; words and sound are read once, only the picture differs between the views."""

@@ -116,6 +116,9 @@ class TrainSettings(RunSettings):
     label_negatives: int | None = Field(None, ge=1, description="Labels sampled per batch beside those of its works; None: all labels.")
     graph: GraphSettings = Field(GraphSettings(), description="Which edges of the label graph the classifiers read.")
     masks: KeywordSettings = Field(KeywordSettings(), description="Which words masked language modelling hides.")
+    previous: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Artifact id of the earlier teacher that the selector `attention` of the masks asks."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reelspace.train.batches import Batch
-from reelspace.train.engine import StepResult, adamw, connect, gradient_norms, loss_figures, set_learning_rate
+from reelspace.train.engine import StepResult, adamw, ask_to_measure, connect, gradient_norms, loss_figures, set_learning_rate
 from reelspace.train.group import Group
 from reelspace.train.settings import OptimizerSettings
 
@@ -29,12 +29,11 @@ class TorchEngine:
     def step(self, batch: Batch, learning_rate: float, *, measure: bool = False) -> StepResult:
         """Take one optimizer step."""
         set_learning_rate(self._optimizer.param_groups, learning_rate)
+        ask_to_measure(self._objective, measure=measure)
         loss, parts = self._objective(batch)
-        figures = loss_figures(loss, parts, self._group)
+        figures = loss_figures(loss, parts, self._group) | gradient_norms(self._objective, self._group)
         if not math.isfinite(figures["loss"]):
             return StepResult(figures, is_skipped=True)
-        if measure:
-            figures |= gradient_norms(parts, self._objective, self._group)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self._objective.parameters(), self._settings.clip_norm).item()

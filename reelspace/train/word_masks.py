@@ -67,6 +67,6 @@ def _scores(
     if settings.masks.selector == "tfidf":
         return {text: tfidf_scores(words_of[text], frequencies) for text in texts}
     if previous is None:
-        raise UserError("masks.selector is attention, which asks an earlier teacher: give `previous`, or choose tfidf or random")
+        raise UserError("masks.selector is attention, which asks an earlier teacher: set previous to its id, or choose tfidf or random")
     model, its_tokenizer, _ = load_model(previous)
     return dict(zip(texts, attention_scores(texts, model, its_tokenizer, cutter, frequencies), strict=True))

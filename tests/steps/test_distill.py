@@ -34,7 +34,7 @@ def test_the_student_learns_and_keeps_the_teachers_space(place: Place, tmp_path:
     assert losses[-1] < losses[0]
     ours, _, _ = load_model(student.fetch(tmp_path / "student"))
     theirs, _, _ = load_model(teacher.fetch(tmp_path / "teacher"))
-    assert not torch.equal(ours.modality, theirs.modality)
+    assert not torch.equal(ours.fusion.modality, theirs.fusion.modality)
 
 
 def test_a_student_of_another_kind_of_input_is_refused(place: Place):

@@ -124,3 +124,16 @@ def test_a_wrong_setting_is_one_line_and_exit_2(whole: Place, change: dict[str, 
     assert len(lines) in (1, 2), told
     assert all(says in line for line in lines)
     assert tempfile.gettempdir() not in lines[0]
+
+
+def test_masks_by_attention_ask_the_earlier_teacher_that_the_settings_name(whole: Place, tmp_path: Path):
+    by_attention = {**SETTINGS, "steps": 2, "masks": {**SETTINGS["masks"], "selector": "attention"}}
+    shutil.copy(whole.manifest("teacher"), whole.manifest("before"))
+    try:
+        code, told = whole.run(*ARGUMENTS, settings=by_attention)
+        assert (code, "set previous to its id" in told) == (2, True), told
+        code, told = whole.run(*ARGUMENTS, settings={**by_attention, "previous": whole.artifact("before").id})
+        assert code == 0, told
+        assert whole.artifact("before").id in whole.artifact("teacher").manifest.parents
+    finally:
+        shutil.copy(whole.manifest("before"), whole.manifest("teacher"))

@@ -120,6 +120,22 @@ class _Explode(torch.autograd.Function):
         return gradient * float("inf")
 
 
+@pytest.mark.parametrize("name", ["0", "1", "2"])
+def test_a_measured_step_tells_the_gradient_of_every_loss_and_trains_as_any_other(name: str):
+    data, tokenizer = world()
+    batch = make_batch(data, tokenizer, SETTINGS, 0, 0, 1, make_masks(data, tokenizer, SETTINGS))
+    plain, measured, expected = make_engine(name), make_engine(name), make_engine("torch")
+    found = measured.step(batch, 1e-3, measure=True).figures
+    wanted = expected.step(batch, 1e-3, measure=True).figures
+    assert not any(key.startswith("gradient_norm_") for key in plain.step(batch, 1e-3).figures)
+    assert {key for key in wanted if key.startswith("gradient_norm_")} == {
+        f"gradient_norm_{loss}" for loss in ("nt_xent", "video_text", "video_sound", "keywords", "labels")
+    }
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    after = measured.weights()
+    assert all(torch.equal(weight, after[key]) for key, weight in plain.weights().items())
+
+
 def test_the_gradient_is_clipped_to_the_largest_norm():
     loose, tight = (OptimizerSettings(clip_norm=norm) for norm in (1e6, 1e-9))
     data, tokenizer = world()
