@@ -62,7 +62,7 @@ BATCH = 64
 ROUNDS = 2_000
 NO_QUERIES = {"query_share": 0.0}
 NO_COMMENTS = {"comment_share": 0.0}
-# What every arm changes of the full one: settings of training, or "bare" for self-supervision alone.
+# What every arm changes of the full one: settings of training, or "bare" for self-supervision alone. The last shows what more steps give.
 ARMS: dict[str, dict[str, object]] = {
     "self_supervision": {"bare": True},
     "hashtags": {"crowd": ["hashtags"], "text_side": NO_QUERIES | NO_COMMENTS},
@@ -75,6 +75,8 @@ ARMS: dict[str, dict[str, object]] = {
     "attention_masks": {"masks": {"selector": "attention"}},
     "unweighted_labels": {"weigh_labels": False},
     "convolution": {"model": "tiny_convolution"},
+    "swapped_backgrounds": {"augment": {"swap_background": 0.3}},
+    "full_longer": {"steps": 700},
 }
 # The talk's claims: an arm with the part, the arm without it, and the figure that must rise.
 CLAIMS: tuple[tuple[str, str, str, str], ...] = (
@@ -92,6 +94,9 @@ CLAIMS: tuple[tuple[str, str, str, str], ...] = (
     ("weights help fresh labels", "full", "unweighted_labels", "fresh_label_ndcg10"),
     ("weights help fresh topics", "full", "unweighted_labels", "video_to_topic_p10_newborn"),
     ("a Transformer beats convolution", "full", "convolution", "picture_p10"),
+    ("swapped backgrounds find the subject", "swapped_backgrounds", "full", "background_swap_share"),
+    ("more steps help", "full_longer", "full", "video_to_topic_p10"),
+    ("the crowd as a whole helps, more steps", "full_longer", "self_supervision", "video_to_topic_p10"),
 )
 
 
@@ -145,7 +150,7 @@ def arm_settings(name: str, seed: int, steps: int) -> TrainSettings:
     values = base.model_dump(mode="json")
     for key, value in changes.items():
         values[key] = values[key] | value if isinstance(value, Mapping) else value
-    values |= {"seed": seed, "steps": steps, "engine": "torch", "train_until": CUTOFF.isoformat()}
+    values |= {"seed": seed, "engine": "torch", "train_until": CUTOFF.isoformat()} | ({} if "steps" in changes else {"steps": steps})
     return read(TrainSettings, json.dumps(values))
 
 
