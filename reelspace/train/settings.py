@@ -73,6 +73,13 @@ class ObjectiveSettings(Settings):
     max_neighbours: int | None = Field(None, ge=0, description="Strongest neighbours of a label that are read; None: all.")
     refresh_labels_every: int = Field(20, ge=1, description="Steps between new vectors of the labels' texts by the text tower.")
 
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        # Labels alone are no loss where no work has one.
+        if not any((self.nt_xent, self.video_text, self.video_sound, self.keywords)):
+            raise ValueError("nt_xent, video_text, video_sound and keywords are all 0, expected at least one of them above 0")
+        return self
+
 
 class RunSettings(Settings):
     """How long and on what."""
