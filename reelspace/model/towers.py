@@ -83,6 +83,7 @@ class FramePool(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
+        self.scale = settings.width**-0.5
         self.norm = nn.LayerNorm(settings.width)
         self.position = nn.Parameter(torch.randn(1, settings.num_frames, settings.width) * 0.02)
         self.query = nn.Parameter(torch.zeros(1, 1, settings.width))
@@ -90,7 +91,7 @@ class FramePool(nn.Module):
     def forward(self, frames_BFW: Tensor, vectors_BFD: Tensor, mask_BF: Tensor) -> Tensor:
         """Give the unit vector of each work from its frames' tokens and vectors; zero without frames."""
         keys_BFW = self.norm(frames_BFW) + self.position[:, : frames_BFW.shape[1]]
-        scores_BF = (keys_BFW * self.query).sum(dim=2) / math.sqrt(keys_BFW.shape[2])
+        scores_BF = (keys_BFW * self.query).sum(dim=2) * self.scale
         present_B1 = mask_BF.any(dim=1, keepdim=True)
         shares_BF = torch.softmax(scores_BF.masked_fill(~mask_BF & present_B1, _HIDDEN), dim=1)
         pooled_BD = normalised((vectors_BFD * shares_BF[:, :, None]).sum(dim=1))
