@@ -1,5 +1,6 @@
 """Child processes that never outlive the process that started them (Linux)."""
 
+import contextlib
 import ctypes
 import os
 import select
@@ -12,6 +13,7 @@ from typing import IO
 
 PR_SET_PDEATHSIG = 1
 GRACE_S = 10.0
+_LISTEN = "0A"  # a socket's state in /proc/net/tcp
 
 
 def _follow_parent() -> None:
@@ -71,3 +73,30 @@ def die_with(pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name=f"die-with-{pid}").start()
+
+
+def listens(pid: int, port: int) -> bool:
+    """Tell whether a process, or one that it started, listens on a TCP port over IPv4, by the kernel's own tables."""
+    table = Path(f"/proc/{pid}/net/tcp")
+    rows = [line.split() for line in table.read_text().splitlines()[1:]] if table.exists() else []
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == port}
+    return bool(sockets) and any(sockets & _open_files(member) for member in _family(pid))
+
+
+def _family(pid: int) -> list[int]:
+    family = [pid]
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child_pid in (task / "children").read_text().split():
+                family += _family(int(child_pid))
+    return family
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    # Processes and their files come and go while they are listed.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(link))
+    return found

@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 
 from reelspace.core.errors import ReelspaceError, ServerUnavailable, SettingError
+from reelspace.core.processes import listens
 from reelspace.serving.keeper import keeper_command
 from reelspace.serving.probe import probe_request
 from reelspace.serving.runtime import BACKENDS, TritonRuntime
@@ -215,13 +216,13 @@ class TritonProcess:
         return response
 
     def _wait_until_ready(self, models: Sequence[str], deadline: float) -> None:
-        while not self._says_ready():
+        # The metrics start after the server calls itself ready; without their port it complains, and goes on all the same.
+        while not (self._says_ready() and (listens(self._keeper.pid, self._ports.metrics) or self._port_was_taken())):
             if self._keeper.poll() is not None:
                 raise self._end_error()
             if time.monotonic() > deadline:
                 raise ServerUnavailable(f"Triton did not become ready in time; its log is {self._log_path}")
             time.sleep(0.02)
-        # Without its metrics port the server goes on all the same.
         if self._port_was_taken():
             raise self._end_error()
         for model in models:

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from reelspace.core.processes import child, stop
+from reelspace.core.processes import child, listens, stop
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(120)"]
 PARENT = """
@@ -67,3 +68,27 @@ def test_stop_of_an_ended_child_gives_its_code():
     process = child([sys.executable, "-c", "raise SystemExit(7)"])
     process.wait()
     assert stop(process) == 7
+
+
+def test_a_port_is_known_to_be_listened_on_by_a_process_or_its_children_only(tmp_path: Path):
+    code = (
+        "import socket, subprocess, sys, time\n"
+        'inner = \'import socket, sys, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); '
+        "print(s.getsockname()[1], flush=True); time.sleep(60)'\n"
+        "subprocess.run([sys.executable, '-c', inner])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert listens(process.pid, port)
+        with socket.socket() as mine:
+            mine.bind(("127.0.0.1", 0))
+            assert not listens(os.getpid(), mine.getsockname()[1])
+            mine.listen()
+            assert listens(os.getpid(), mine.getsockname()[1])
+            assert not listens(process.pid, mine.getsockname()[1])
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not listens(process.pid, port)
