@@ -70,7 +70,7 @@ def test_stop_of_an_ended_child_gives_its_code():
     assert stop(process) == 7
 
 
-def test_a_port_is_known_to_be_listened_on_by_a_process_or_its_children_only(tmp_path: Path):
+def test_a_port_is_known_to_be_listened_on_by_a_process_or_its_children_only():
     code = (
         "import socket, subprocess, sys, time\n"
         'inner = \'import socket, sys, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); '
