@@ -75,7 +75,6 @@ ARMS: dict[str, dict[str, object]] = {
     "attention_masks": {"masks": {"selector": "attention"}},
     "unweighted_labels": {"weigh_labels": False},
     "convolution": {"model": "tiny_convolution"},
-    "swapped_backgrounds": {"augment": {"swap_background": 0.3}},
     "full_longer": {"steps": 700},
 }
 # The talk's claims: an arm with the part, the arm without it, and the figure that must rise.
@@ -94,7 +93,6 @@ CLAIMS: tuple[tuple[str, str, str, str], ...] = (
     ("weights help fresh labels", "full", "unweighted_labels", "fresh_label_ndcg10"),
     ("weights help fresh topics", "full", "unweighted_labels", "video_to_topic_p10_newborn"),
     ("a Transformer beats convolution", "full", "convolution", "picture_p10"),
-    ("swapped backgrounds find the subject", "swapped_backgrounds", "full", "background_swap_share"),
     ("more steps help", "full_longer", "full", "video_to_topic_p10"),
     ("the crowd as a whole helps, more steps", "full_longer", "self_supervision", "video_to_topic_p10"),
 )
