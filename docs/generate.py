@@ -1,6 +1,7 @@
 """Write the generated pages of docs/reference, or check that they are current (`--check`).
 
-report.schema.json and report.md from the report's model, cli.md from the command line, settings.md from each step's settings.
+report.schema.json and report.md from the report's model, cli.md from the command line, settings.md from each step's settings,
+claims.md from the result of benchmarks/ablation.py.
 """
 
 import argparse
@@ -19,6 +20,17 @@ from reelspace.core.settings import Settings
 from reelspace.demo.report import Report, schema
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+ABLATION = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "ablation.json"
+ARM_FIGURES = {
+    "video_to_topic_p10": "video -> topic P@10",
+    "video_to_topic_p10_newborn": "newborn topics",
+    "background_swap_share": "swapped backgrounds",
+    "picture_p10": "picture alone",
+    "text_to_topic_p10_seen": "text, seen",
+    "text_to_topic_p10_unseen": "text, unseen",
+    "label_map": "labels, mAP",
+    "label_purity": "label purity",
+}
 STEP_SETTINGS = {
     "import_tables": "ImportSettings",
     "preprocess_signals": "SignalsSettings",
@@ -40,7 +52,44 @@ def pages() -> dict[str, str]:
         "report.md": report_page(),
         "cli.md": cli_page(),
         "settings.md": settings_page(),
+        "claims.md": claims_page(json.loads(ABLATION.read_text())),
     }
+
+
+def claims_page(result: dict[str, Any]) -> str:
+    """Tell every claim with its difference, and every arm with its figures."""
+    return "\n".join(
+        [
+            "# The talk's claims, measured",
+            "",
+            f"Generated platform `apps`, {result['works']:,} works, {result['seeds']} seeds, {result['steps']} steps of training per arm.",
+            "Queries are the works after the cut-off, known by media and caption only. Every arm differs from `full` in one thing.",
+            "A difference is paired by query; its 95 % interval resamples queries within seeds and does not cover the luck of a run:",
+            f"look at the seeds beside it. Measured by `benchmarks/ablation.py` on {result['date']}.",
+            "",
+            "| claim | compared | figure | difference | interval | by seed | verdict |",
+            "|---|---|---|---|---|---|---|",
+            *(_claim_row(row) for row in result["claims"]),
+            "",
+            "Means over the seeds:",
+            "",
+            "| arm | " + " | ".join(ARM_FIGURES.values()) + " |",
+            "|---" * (len(ARM_FIGURES) + 1) + "|",
+            *(f"| `{arm}` | " + " | ".join(_mean(values.get(key)) for key in ARM_FIGURES) + " |" for arm, values in result["arms"].items()),
+            "",
+        ]
+    )
+
+
+def _claim_row(row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    seeds = ", ".join(f"{value:+.3f}" for value in row["by_seed"])
+    cells = [row["claim"], f"`{row['with']}` - `{row['without']}`", row["figure"], f"{row['difference']:+.3f}"]
+    return "| " + " | ".join([*cells, f"{low:+.3f} to {high:+.3f}", seeds, row["verdict"]]) + " |"
+
+
+def _mean(values: list[float] | None) -> str:
+    return "" if values is None else f"{sum(values) / len(values):.3f}"
 
 
 def fields(model: type[Settings], path: str = "") -> Iterator[tuple[str, str, str, str]]:
