@@ -38,6 +38,7 @@ from reelspace.evaluate.label_purity import majority_classes, purities_C  # noqa
 from reelspace.evaluate.probe import embedding_values  # noqa: E402
 from reelspace.evaluate.ranking import average_precision_Q, ideal_gain_QK, ndcg_at_Q  # noqa: E402
 from reelspace.evaluate.slices import SliceSettings, slice_masks  # noqa: E402
+from reelspace.evaluate.texts import encode_texts  # noqa: E402
 from reelspace.evaluate.topics import TopicTask, text_values, topic_task, video_values  # noqa: E402
 from reelspace.evaluate.truth import read_facts, read_queries, read_works  # noqa: E402
 from reelspace.media.dataset import ShardReader  # noqa: E402
@@ -198,9 +199,7 @@ def measure(world: World, assembly: Assembly) -> dict[str, Values]:
     root, created = world.place / "world", [sample.created_at for sample in samples]
     task = topic_task(read_works(root, reader.video_ids), created, CUTOFF, MIN_TRAINING_WORKS)
     facts, queries = read_facts(root, reader.video_ids), read_queries(root)
-    ids_BL, mask_BL = assembly.tokenizer.encode_BL([query.text for query in queries])
-    with torch.inference_mode():
-        queries_QD = objective.model.encode_text(torch.from_numpy(ids_BL), torch.from_numpy(mask_BL)).numpy()
+    queries_QD = encode_texts(objective.model, assembly.tokenizer, [query.text for query in queries])
     values = embedding_values(task, facts, fused_ND, PREFIXES) | text_values(task, queries, queries_QD, fused_ND)
     picture = video_values(task, picture_ND, picture_ND)
     values |= {"picture_p10": picture["video_to_topic_p10"], "picture_swap_share": picture["background_swap_share"]}

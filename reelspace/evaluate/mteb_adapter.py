@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reelspace.evaluate.texts import encode_texts
 from reelspace.model.checkpoint import load_model
 
 _BATCH_SIZE = 64
@@ -49,7 +50,9 @@ class TeacherEncoder:
             batch_size: texts encoded at a time.
         """
         texts = list(_texts(inputs))
-        parts = [self._encode(texts[start : start + batch_size]) for start in range(0, len(texts), batch_size)]
+        parts = [
+            encode_texts(self._model, self._tokenizer, texts[start : start + batch_size]) for start in range(0, len(texts), batch_size)
+        ]
         return np.concatenate(parts) if parts else np.zeros((0, self._model.settings.dimension), dtype=np.float32)
 
     def similarity(self, embeddings1: NDArray[np.float32] | Tensor, embeddings2: NDArray[np.float32] | Tensor) -> Tensor:
@@ -59,12 +62,6 @@ class TeacherEncoder:
     def similarity_pairwise(self, embeddings1: NDArray[np.float32] | Tensor, embeddings2: NDArray[np.float32] | Tensor) -> Tensor:
         """Give the cosine of row to row, [N]."""
         return (_unit(embeddings1) * _unit(embeddings2)).sum(dim=-1)
-
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        ids_BL, mask_BL = self._tokenizer.encode_BL(texts)
-        with torch.inference_mode():
-            vectors_BD = self._model.encode_text(torch.as_tensor(ids_BL), torch.as_tensor(mask_BL))
-        return np.asarray(vectors_BD.numpy(), dtype=np.float32)
 
 
 def _texts(inputs: Texts) -> Iterable[str]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from reelspace.core.artifacts import Artifact
 from reelspace.model.checkpoint import load_model
+from reelspace.model.model import ReelModel
+from reelspace.model.tokenizer import Tokenizer
 
 
 def embed_texts(teacher: Artifact, directory: Path, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -22,7 +24,11 @@ def embed_texts(teacher: Artifact, directory: Path, texts: Sequence[str]) -> NDA
         Q unit vectors of D dimensions.
     """
     model, tokenizer, _ = load_model(teacher.fetch(directory))
-    model.eval()
+    return encode_texts(model, tokenizer, texts)
+
+
+def encode_texts(model: ReelModel, tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Give the unit vectors QD of texts by a loaded model, which is in evaluation mode."""
     ids_BL, mask_BL = tokenizer.encode_BL(texts)
     with torch.inference_mode():
         vectors_QD = model.encode_text(torch.as_tensor(ids_BL), torch.as_tensor(mask_BL))

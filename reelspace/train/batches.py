@@ -92,9 +92,10 @@ def make_batch(
     # The caption is hidden whenever it is the target, or the model would only copy.
     hide_text = (drops[:, 0] < augment.drop_text) | (sources == "caption")
     own = ["" if hide else data.texts_N[row].caption for row, hide in zip(rows, hide_text, strict=True)]
+    own_BL, clean_BL = (tokenizer.encode_BL(texts)[0] for texts in (own, targets))
     text_BL, target_BL = (
-        _trimmed(corrupt_tokens(tokenizer.encode_BL(texts)[0], ids_B, settings.seed, step, purpose, tokenizer.size, augment))
-        for texts, purpose in ((own, "own"), (targets, "target"))
+        _trimmed(corrupt_tokens(part_BL, ids_B, settings.seed, step, purpose, tokenizer.size, augment))
+        for part_BL, purpose in ((own_BL, "own"), (clean_BL, "target"))
     )
     views = [_view(data, rows, settings, step, name) for name in ("a", "b")]
     has_picture = data.num_frames_N[rows] > 0
@@ -112,7 +113,7 @@ def make_batch(
         target_mask_BL=torch.from_numpy(target_BL != 0),
         has_target_B=torch.tensor([bool(text) for text in targets]),
         target_hash_B=torch.tensor([hash_text(text) for text in targets]),
-        **_masked(targets, tokenizer, ids_B, step, masks),
+        **_masked(targets, _trimmed(clean_BL), ids_B, step, masks),
         label_columns_S=torch.from_numpy(columns_S),
         labels_BS=torch.from_numpy(data.labels_NK[np.ix_(rows, columns_S)]),
         negative_weights_BS=torch.from_numpy(np.repeat(importance_S[None, :], len(rows), axis=0)),
@@ -144,12 +145,11 @@ def label_columns(
 
 
 def _masked(
-    targets: Sequence[str], tokenizer: Tokenizer, ids_B: NDArray[np.int64], step: int, masks: WordMasks | None
+    targets: Sequence[str], unmasked_BL: NDArray[np.int32], ids_B: NDArray[np.int64], step: int, masks: WordMasks | None
 ) -> dict[str, Tensor]:
     if masks is None:
         none = torch.zeros(len(targets), 0, dtype=torch.int32)
         return {"masked_BL": none, "unmasked_BL": none, "is_masked_BL": none.bool()}
-    unmasked_BL = _trimmed(tokenizer.encode_BL(targets)[0])
     masked_BL, is_masked_BL = (part[:, : unmasked_BL.shape[1]] for part in masks.mask_BL(targets, ids_B, step))
     parts = {"masked_BL": masked_BL, "unmasked_BL": unmasked_BL, "is_masked_BL": is_masked_BL}
     return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}

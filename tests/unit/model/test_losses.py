@@ -3,7 +3,6 @@
 Legend: B rows of one process, G all rows, D dimension, K labels, N masked tokens, V vocabulary.
 """
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reelspace.model.losses import Rows, info_nce, masked_language, matryoshka_info_nce, multi_label, negative_importance, nt_xent
+from tests.unit.exchange import Exchange
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -24,24 +24,6 @@ VALID = np.array([True, True, False, True, True, False])
 # Of two or three processes, the last has no valid row.
 LOPSIDED = np.array([True, True, True, False, False, False])
 PROCESSES = pytest.mark.parametrize("num_processes", [1, 2, 3])
-
-
-class Exchange:
-    """Ranks as threads: rows are put together in rank order, and gradients flow back to their owner."""
-
-    def __init__(self, num_ranks: int) -> None:
-        self._barrier = threading.Barrier(num_ranks, timeout=60)
-        self._parts: list[Tensor] = [torch.empty(0)] * num_ranks
-
-    def gather_of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def gather(part: Tensor) -> Tensor:
-            self._parts[rank] = part
-            self._barrier.wait()
-            whole = torch.cat(self._parts)
-            self._barrier.wait()
-            return whole
-
-        return gather
 
 
 def split(num_processes: int, local_loss: Callable[[slice, Rows], Tensor], num: int = NUM) -> Tensor:

@@ -1,7 +1,5 @@
 """The pretraining objective against the sum of its parts, and against itself in two processes' worth of rows."""
 
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,6 +13,7 @@ from reelspace.train.engine import gradient_norms
 from reelspace.train.group import Group
 from reelspace.train.settings import TrainSettings, without_crowd
 from reelspace.train.word_masks import KeywordMasks, make_masks
+from tests.unit.exchange import Exchange
 from tests.unit.train.builders import make_data, make_objective, make_tokenizer
 
 SETTINGS = TrainSettings(batch_size=12, seed=3)
@@ -23,24 +22,6 @@ SETTINGS = TrainSettings(batch_size=12, seed=3)
 def masks_of(settings: TrainSettings) -> KeywordMasks | None:
     data = make_data(crowd=bool(settings.crowd))
     return make_masks(data, make_tokenizer(make_data()), settings)
-
-
-class Exchange:
-    """Ranks as threads: rows are put together in rank order, and gradients flow back to their owner."""
-
-    def __init__(self, num_ranks: int) -> None:
-        self._barrier = threading.Barrier(num_ranks, timeout=60)
-        self._parts: list[Tensor] = [torch.empty(0)] * num_ranks
-
-    def gather_of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def gather(part: Tensor) -> Tensor:
-            self._parts[rank] = part
-            self._barrier.wait()
-            whole = torch.cat(self._parts)
-            self._barrier.wait()
-            return whole
-
-        return gather
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, without_crowd(SETTINGS)], ids=["crowd", "without_crowd"])
