@@ -33,7 +33,9 @@ LABEL_HEAD_FILE = "label_head.safetensors"
 _MODEL = "model."
 _LABEL_HEAD = "label_head."
 # What may differ between a run and its continuation, or is checked by the checkpoint's layout.
-_NOT_IN_FINGERPRINT = frozenset({"num_processes", "engine", "zero_stage", "checkpoint_every", "log_every"})
+_NOT_IN_FINGERPRINT = frozenset(
+    {"num_processes", "engine", "zero_stage", "offload", "checkpoint_activations", "checkpoint_every", "keep_checkpoints", "log_every"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ S labels of a batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,12 +48,27 @@ class Batch:
     """Weight of the label's absence in the loss."""
     step: int
 
+    def parts(self, num: int) -> list["Batch"]:
+        """Cut the batch into parts of as many works; the processes' parts of one number hold the same works whatever their number is."""
+        pieces = {field.name: _cut(field.name, getattr(self, field.name), num) for field in fields(self)}
+        return [Batch(**{name: values[part] for name, values in pieces.items()}) for part in range(num)]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Give the batch on a device."""
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "step"})
+
 
 class WordMasks(Protocol):
     """Chooses what masked language modelling hides."""
 
     def mask_BL(self, texts: Sequence[str], ids_B: NDArray[np.int64], step: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Give the tokens with the masked ones replaced, and which are masked; as wide as the tokenizer's length."""
+
+
+def _cut(name: str, value: Any, num: int) -> Sequence[Any]:
+    if name in ("step", "label_columns_S"):
+        return [value] * num
+    return torch.chunk(value, num, dim=1 if name == "views_VBFHWC" else 0)  # type: ignore[no-any-return]
 
 
 def batch_rows(data: TrainData, settings: RunSettings, step: int, weights_N: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -77,7 +77,7 @@ class Checkpoints:
             self._drop_old()
         self.group.barrier()
 
-    def newest(self, layout: str) -> Resume | None:
+    def newest(self, engine: Engine) -> Resume | None:
         """Give the newest whole checkpoint, the same one to all processes.
 
         Raises:
@@ -87,10 +87,8 @@ class Checkpoints:
         if step is None:
             return None
         facts = _read(self._place(step))
-        problem = None
-        if facts.layout != layout:
-            problem = f"was written as {facts.layout}, this training runs as {layout}"
-        elif facts.fingerprint != self.fingerprint:
+        problem = engine.refusal(facts.layout)
+        if problem is None and facts.fingerprint != self.fingerprint:
             problem = "is of a training with other data or settings"
         if problem:
             raise UserError(f"checkpoint {self._place(step)} {problem}: go on as it began, or start in an empty run directory")

@@ -69,7 +69,11 @@ class DeepSpeedEngine:
         """Write weights and optimizer, each process its part."""
         self._engine.save_checkpoint(str(directory), tag=_TAG, save_latest=False)
 
-    def load(self, directory: Path) -> None:
+    def refusal(self, layout: str) -> str | None:
+        """Refuse what was written by the other engine, another stage or another number of processes."""
+        return None if layout == self.layout else f"was written as {layout}, this training runs as {self.layout}"
+
+    def load(self, directory: Path, layout: str) -> None:
         """Take up what `save` wrote with as many processes and the same stage."""
         path, _ = self._engine.load_checkpoint(str(directory), tag=_TAG)
         if path is None:

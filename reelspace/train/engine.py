@@ -35,7 +35,10 @@ class Engine(Protocol):
     """Holds the objective's weights and the optimizer; every process calls every method."""
 
     layout: str
-    """How the state is spread over files: only an engine of the same layout loads it."""
+    """How the state is spread over files: it goes into every checkpoint's manifest."""
+
+    def refusal(self, layout: str) -> str | None:
+        """Say why a state of another layout cannot be taken up; None: `load` can."""
 
     def step(self, batch: Batch, learning_rate: float, *, measure: bool = False) -> StepResult:
         """Take one optimizer step; with `measure`, the figures also have the gradient norm of every part of the loss."""
@@ -43,8 +46,8 @@ class Engine(Protocol):
     def save(self, directory: Path) -> None:
         """Write weights and optimizer into an existing directory that all processes share."""
 
-    def load(self, directory: Path) -> None:
-        """Take up what `save` wrote there; the caller has checked the bytes."""
+    def load(self, directory: Path, layout: str) -> None:
+        """Take up what `save` wrote there in a layout that is not refused; the caller has checked the bytes."""
 
     def weights(self) -> dict[str, Tensor]:
         """Give every weight of the objective in float32, by name."""

@@ -55,9 +55,24 @@ def check_job(job: TrainJob) -> None:
         UserError: names the settings.
     """
     settings = job.run_settings
-    if settings.batch_size % settings.num_processes:
-        raise UserError(f"batch_size is {settings.batch_size}, expected a multiple of num_processes = {settings.num_processes}")
-    if settings.engine == "torch" and settings.num_processes > 1:
-        raise UserError(f"engine is torch, which is one process; num_processes is {settings.num_processes}: choose deepspeed")
-    if settings.engine == "deepspeed" and settings.zero_stage == 3:
-        raise UserError("zero_stage is 3, expected 0, 1 or 2: the weights themselves are not spread over processes yet")
+    parts = settings.num_processes * settings.micro_batches
+    if settings.batch_size % parts:
+        raise UserError(
+            f"batch_size is {settings.batch_size}, expected a multiple of num_processes = {settings.num_processes} "
+            f"times micro_batches = {settings.micro_batches}"
+        )
+    if settings.grad_cache and settings.micro_batches == 1:
+        raise UserError("grad_cache is on and micro_batches is 1: a batch worked through at once needs no cache, raise micro_batches")
+    if settings.engine == "torch":
+        _check_plain(settings)
+    elif settings.offload != "none" and settings.zero_stage == 0:
+        raise UserError(f"offload is {settings.offload} and zero_stage is 0, expected a stage from 1 on: stage 0 spreads no state")
+    elif settings.offload == "parameters" and settings.zero_stage != 3:
+        raise UserError(f"offload is parameters and zero_stage is {settings.zero_stage}, expected 3, the stage that spreads the weights")
+
+
+def _check_plain(settings: RunSettings) -> None:
+    if settings.precision not in ("fp32", "bf16_autocast"):
+        raise UserError(f"precision is {settings.precision}, expected fp32 or bf16_autocast with engine torch: choose deepspeed")
+    if settings.offload != "none":
+        raise UserError(f"offload is {settings.offload}, expected none with engine torch: choose deepspeed")

@@ -90,11 +90,11 @@ class Loop:
             self.place.checkpoints.save(self.engine, done, self.place.train_log.path, self.num_skipped)
 
     def _resume(self) -> int:
-        found = self.place.checkpoints.newest(self.engine.layout)
+        found = self.place.checkpoints.newest(self.engine)
         self.place.train_log.begin(None if found is None else found.directory)
         if found is None:
             return 0
-        self.engine.load(found.directory)
+        self.engine.load(found.directory, found.facts.layout)
         self.num_skipped = found.facts.num_skipped
         log("resumed", step=found.facts.step, rank=self.group.rank)
         return found.facts.step

@@ -9,6 +9,7 @@ from reelspace.signals.settings import GraphSettings
 from reelspace.train.keywords import KeywordSettings
 
 Signal = Literal["hashtags", "queries", "comments"]
+Precision = Literal["fp32", "bf16_autocast", "bf16", "bf16_all"]
 ALL_SIGNALS: tuple[Signal, ...] = ("hashtags", "queries", "comments")
 
 
@@ -90,9 +91,25 @@ class RunSettings(Settings):
     model: str = Field("tiny", description="Preset of the model.")
     train_until: AwareDatetime | None = Field(None, description="Only works uploaded before this time train; None: all works.")
     num_processes: int = Field(1, ge=1, le=1024, description="Training processes on this machine.")
-    engine: Literal["torch", "deepspeed"] = Field("deepspeed", description="Engine: DeepSpeed, or plain torch (one process).")
+    engine: Literal["torch", "deepspeed"] = Field(
+        "deepspeed", description="Engine: DeepSpeed, or plain torch (DistributedDataParallel where there are several processes)."
+    )
     zero_stage: int = Field(1, ge=0, le=3, description="ZeRO stage of DeepSpeed.")
+    precision: Precision = Field(
+        "fp32",
+        description="Numbers of weights and activations: bf16_autocast computes in bfloat16 over float32 weights; bf16 also holds the "
+        "weights in it, with float32 masters; bf16_all also the masters and the optimizer's state, where memory is short.",
+    )
+    offload: Literal["none", "optimizer", "parameters"] = Field(
+        "none", description="What ZeRO keeps in the memory of the CPU: the optimizer's state, or with stage 3 the weights too."
+    )
+    checkpoint_activations: bool = Field(False, description="Compute activations of blocks anew on the way back in place of keeping them.")
+    micro_batches: int = Field(1, ge=1, description="Parts in which a process works through its share of a batch; gradients add up.")
+    grad_cache: bool = Field(
+        False, description="Contrast the whole batch although it is worked through in parts (one forward pass more); off: each part alone."
+    )
     checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    keep_checkpoints: int = Field(2, ge=1, le=100, description="Newest checkpoints that are kept.")
     log_every: int = Field(10, ge=1, description="Steps between lines of train_log.jsonl.")
     optimizer: OptimizerSettings = OptimizerSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -45,7 +45,11 @@ class TorchEngine:
         """Write weights and optimizer."""
         torch.save({"objective": self._objective.state_dict(), "optimizer": self._optimizer.state_dict()}, directory / _STATE_FILE)
 
-    def load(self, directory: Path) -> None:
+    def refusal(self, layout: str) -> str | None:
+        """Refuse the states of the other engine."""
+        return None if layout == self.layout else f"was written as {layout}, this training runs as {self.layout}"
+
+    def load(self, directory: Path, layout: str) -> None:
         """Take up what `save` wrote."""
         state = torch.load(directory / _STATE_FILE, map_location="cpu", weights_only=True)
         self._objective.load_state_dict(state["objective"])

@@ -21,7 +21,7 @@ def save(loop: Loop, *steps: int) -> Path:
 
 
 def newest_step(loop: Loop) -> int | None:
-    found = loop.place.checkpoints.newest("torch")
+    found = loop.place.checkpoints.newest(loop.engine)
     return None if found is None else found.facts.step
 
 
@@ -76,10 +76,11 @@ def test_only_the_last_two_checkpoints_are_kept(tmp_path: Path):
 def test_a_checkpoint_of_another_engine_or_other_data_is_refused_and_named(tmp_path: Path):
     loop = make_loop(tmp_path)
     save(loop, 2)
-    with pytest.raises(UserError, match="step-00000002 was written as torch, this training runs as deepspeed-zero1-2"):
-        loop.place.checkpoints.newest("deepspeed-zero1-2")
     with pytest.raises(UserError, match="other data or settings"):
-        make_checkpoints(tmp_path, "other data").newest("torch")
+        make_checkpoints(tmp_path, "other data").newest(loop.engine)
+    loop.engine.layout = "deepspeed-zero1-2"
+    with pytest.raises(UserError, match="step-00000002 was written as torch, this training runs as deepspeed-zero1-2"):
+        loop.place.checkpoints.newest(loop.engine)
 
 
 def test_a_disk_that_fills_up_while_saving_leaves_the_checkpoint_before(tmp_path: Path):

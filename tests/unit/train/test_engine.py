@@ -82,7 +82,7 @@ def test_an_engine_resumes_to_the_same_losses_bit_for_bit(name: str, tmp_path: P
     expected = losses_of(whole, ALONE, NUM_STEPS)
     losses_of(stopped, ALONE, 4)
     stopped.save(tmp_path)
-    resumed.load(tmp_path)
+    resumed.load(tmp_path, resumed.layout)
     assert losses_of(resumed, ALONE, NUM_STEPS, first=4) == expected[4:]
     after = resumed.weights()
     assert all(torch.equal(weight, after[key]) for key, weight in whole.weights().items())

@@ -209,9 +209,9 @@ def listening_addresses(pids: list[int]) -> set[str]:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 9, "num_processes": 2}, "batch_size is 9, expected a multiple of num_processes = 2"),
-        ({"engine": "torch", "num_processes": 2}, "engine is torch, which is one process"),
-        ({"zero_stage": 3}, "zero_stage is 3, expected 0, 1 or 2"),
+        ({"batch_size": 9, "num_processes": 2}, "batch_size is 9, expected a multiple of num_processes = 2 times micro_batches = 1"),
+        ({"engine": "torch", "offload": "optimizer"}, "offload is optimizer, expected none with engine torch"),
+        ({"zero_stage": 2, "offload": "parameters"}, "offload is parameters and zero_stage is 2, expected 3"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_in_one_line_before_anything_starts(
