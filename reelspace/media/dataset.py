@@ -1,12 +1,13 @@
 """Samples out of an artifact of shards, each checked against the hash of its byte range.
 
-Shapes: N samples.
+Shapes: N samples, B of them.
 """
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import CorruptArtifact, UserError
 from reelspace.media.sample import Sample, unpack
+from reelspace.media.sample_cache import SampleCache
 from reelspace.media.shards import INDEX_FILE
 
 _NUM_THREADS: Final = 4
@@ -26,13 +28,26 @@ class ShardReader:
 
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact
+        self._cache: SampleCache | None = None
+        self._num_threads = _NUM_THREADS
         self.index: pa.Table = pq.read_table(pa.BufferReader(artifact.read(INDEX_FILE)))
-        """One row per sample, by rising video_id: shard, offset, length, sha256, created_at, kind, num_frames, has_audio."""
+        """One row per sample, by rising video_id: shard, offset, length, sha256, created_at, kind, num_frames, has_audio, text."""
         self.video_ids: NDArray[np.int64] = self.index["video_id"].to_numpy()
         """video_ids_N, ascending."""
         _, shards_N = np.unique(self.index["shard"].to_numpy(), return_inverse=True)
         self.shard_of_row: NDArray[np.int64] = shards_N.astype(np.int64)
         """shard_of_row_N: number of the shard each sample lies in, for the sampler."""
+
+    def reading(self, cache: SampleCache | None, num_threads: int) -> Self:
+        """Give a reader of the same samples that looks for their bytes in a cache first, and reads so many samples of a call at a time."""
+        reader = copy.copy(self)
+        reader._cache, reader._num_threads = cache, num_threads
+        return reader
+
+    @property
+    def id(self) -> str:
+        """Id of the artifact of shards."""
+        return self._artifact.id
 
     def __len__(self) -> int:
         return len(self.video_ids)
@@ -51,13 +66,17 @@ class ShardReader:
 
     def read_all(self, video_ids: Sequence[int]) -> list[Sample]:
         """Read several samples, in the order of the ids, a few at a time in threads."""
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        with ThreadPoolExecutor(self._num_threads) as threads:
             return list(threads.map(self.read, video_ids))
 
     def _read_row(self, row: int) -> Sample:
         facts = {name: self.index[name][row].as_py() for name in ("shard", "offset", "length", "sha256")}
-        data = self._artifact.read_range(facts["shard"], facts["offset"], facts["length"])
-        if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-            where = f"{facts['shard']!r} of artifact {self._artifact.manifest.kind} {self._artifact.id}"
-            raise CorruptArtifact(f"sample {self.video_ids[row]} in {where} is corrupt: its SHA-256 differs; make the artifact again")
+        data = None if self._cache is None else self._cache.get(facts["sha256"])
+        if data is None:
+            data = self._artifact.read_range(facts["shard"], facts["offset"], facts["length"])
+            if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+                where = f"{facts['shard']!r} of artifact {self._artifact.manifest.kind} {self._artifact.id}"
+                raise CorruptArtifact(f"sample {self.video_ids[row]} in {where} is corrupt: its SHA-256 differs; make the artifact again")
+            if self._cache is not None:
+                self._cache.put(facts["sha256"], data)
         return unpack(data)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from reelspace.media.decoded import Kind
 from reelspace.media.job import Packed, Refused
+from reelspace.media.sample import Words
 from reelspace.media.tar import END_OF_ARCHIVE
 
 INDEX_FILE: Final = "index.parquet"
@@ -37,6 +38,7 @@ _INDEX_SCHEMA: Final = pa.schema(
         "kind": pa.string(),
         "num_frames": pa.int32(),
         "has_audio": pa.bool_(),
+        "text": pa.large_string(),
     }
 )
 
@@ -54,6 +56,8 @@ class IndexRow:
     kind: Kind
     num_frames: int
     has_audio: bool
+    text: str
+    """The author's words, as the sample has them: who trains on many works needs all words at once, and few pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,12 @@ class ShardWriter:
         """The samples so far."""
         return tuple(row for row in self.rows if isinstance(row, IndexRow))
 
-    def add(self, video_id: int, created_at: str, packed: Packed) -> IndexRow:
-        """Append a sample."""
+    def add(self, words: Words, packed: Packed) -> IndexRow:
+        """Append the sample of a work."""
         shard = self._current(len(packed.data))
         digest = hashlib.sha256(packed.data).hexdigest()
-        facts = (created_at, packed.kind, packed.num_frames, packed.has_audio)
-        row = IndexRow(video_id, shard.name, shard.size_bytes, len(packed.data), digest, *facts)
+        facts = (words.created_at, packed.kind, packed.num_frames, packed.has_audio, words.text)
+        row = IndexRow(words.video_id, shard.name, shard.size_bytes, len(packed.data), digest, *facts)
         shard.append(row, packed.data)
         self.rows.append(row)
         return row

@@ -39,14 +39,17 @@ class Segmenter:
 
     def _chinese(self) -> Any:
         if self._loaded is None:
-            self._loaded = _chinese_tokenizer()
-            self._ordinary = frozenset(word for word in self._known_words if self._is_made_of_words(word))
+            loaded = _chinese_tokenizer()
+            self._ordinary = frozenset(word for word in self._known_words if _is_made_of_words(word, loaded))
             for word in self._known_words:
-                self._loaded.add_word(word, _KNOWN_WORD_FREQUENCY)
+                loaded.add_word(word, _KNOWN_WORD_FREQUENCY)
+            # Only when it knows all words: another thread may be asking.
+            self._loaded = loaded
         return self._loaded
 
-    def _is_made_of_words(self, text: str) -> bool:
-        return all(len(word) > 1 for part in _PARTS.findall(text) if _HAN.match(part) for word in self._loaded.cut(part, HMM=False))
+
+def _is_made_of_words(text: str, tokenizer: Any) -> bool:
+    return all(len(word) > 1 for part in _PARTS.findall(text) if _HAN.match(part) for word in tokenizer.cut(part, HMM=False))
 
 
 def _chinese_tokenizer() -> Any:

@@ -140,7 +140,7 @@ def _missing(work: Work) -> Refused:
 
 def _write(writer: ShardWriter, work: Work, answer: Packed | Refused) -> Row:
     if isinstance(answer, Packed):
-        return writer.add(work.words.video_id, work.words.created_at, answer)
+        return writer.add(work.words, answer)
     return writer.refuse(work.words.video_id, answer)
 
 

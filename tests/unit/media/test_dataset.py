@@ -24,8 +24,9 @@ def artifact(tmp_path: Path) -> Artifact:
     for number, video_id in enumerate(IDS):
         frames_FHWC = np.full((number % 3, 32, 32, 3), 40 * number, dtype=np.uint8)
         audio_S = None if number % 2 else np.full(500, number, dtype=np.int16)
-        data = pack(Words(video_id, f"work {number}", "2025-02-03T00:00:00+00:00"), Decoded(frames_FHWC, audio_S, 1.0, "video"), 90)
-        writer.add(video_id, "2025-02-03T00:00:00+00:00", Packed("video", number % 3, audio_S is not None, data))
+        words = Words(video_id, f"work {number}", "2025-02-03T00:00:00+00:00")
+        data = pack(words, Decoded(frames_FHWC, audio_S, 1.0, "video"), 90)
+        writer.add(words, Packed("video", number % 3, audio_S is not None, data))
     writer.close()
     writer.publish(tmp_path / "out")
     return write_artifact(LocalStore(tmp_path / "store"), "shards", tmp_path / "out", parents=(), code="c", settings={})

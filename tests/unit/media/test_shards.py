@@ -9,6 +9,7 @@ import pytest
 
 from reelspace.media.bad_media import Reason
 from reelspace.media.job import Packed, Refused
+from reelspace.media.sample import Words
 from reelspace.media.shards import ShardWriter
 from reelspace.media.tar import member
 
@@ -26,7 +27,7 @@ def feed(writer: ShardWriter, start: int, stop: int) -> None:
     for number in range(start, stop):
         answer = item(number)
         if isinstance(answer, Packed):
-            writer.add(number, "2025-01-01T00:00:00+00:00", answer)
+            writer.add(Words(number, f"words {number}", "2025-01-01T00:00:00+00:00"), answer)
         else:
             writer.refuse(number, answer)
 
@@ -55,6 +56,7 @@ def test_the_index_gives_the_place_and_hash_of_every_sample(expected: dict[str, 
         assert data == answer.data
         assert hashlib.sha256(data).hexdigest() == row["sha256"]
         assert (row["kind"], row["num_frames"], row["has_audio"]) == ("video", 4, answer.has_audio)
+        assert row["text"] == f"words {row['video_id']}"
 
 
 def test_shards_are_archives_of_about_the_wanted_size(expected: dict[str, bytes], tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def _write_shards(directory: Path, scratch: Path) -> None:
         sound = None if row % 4 == 3 else draw.integers(-9_000, 9_000, 32_000).astype(np.int16)
         decoded = Decoded(frames, sound, 4.0, "video")
         words = Words(FIRST_ID + row, f"my {TOPICS[row % len(TOPICS)]} {row}", (start + timedelta(days=row)).isoformat())
-        writer.add(words.video_id, words.created_at, Packed("video", 4, sound is not None, pack(words, decoded, 90)))
+        writer.add(words, Packed("video", 4, sound is not None, pack(words, decoded, 90)))
     writer.close()
     writer.publish(directory)
 
