@@ -60,7 +60,7 @@ def find_tables(root: Path | None, paths: Mapping[str, str]) -> dict[str, tuple[
         TableError: a name is no table's, a table lies there twice, or `videos` is missing.
     """
     places = {**_places_below(root), **_places_given(paths)} if root else _places_given(paths)
-    found = {name: tuple(_files(name, path)) for name, path in places.items()}
+    found = {name: files_of(name, path) for name, path in places.items()}
     if "videos" not in found:
         where = f"{root}/tables/videos.parquet, videos.jsonl, videos.csv or videos/" if root else "no path is given for it"
         raise TableError(f"table videos is missing: {where} was expected")
@@ -72,6 +72,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"the nearest is {close[0]}" if close else f"known are {', '.join(names)}"
+
+
+def files_of(table: str, path: Path) -> tuple[TableFile, ...]:
+    """Give the files of one table: the path itself, or what lies in that directory.
+
+    Raises:
+        TableError: there is nothing, or a file is of no kind we read.
+    """
+    return tuple(_files(table, path))
 
 
 def _places_below(root: Path) -> dict[str, Path]:

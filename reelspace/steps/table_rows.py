@@ -72,5 +72,5 @@ def _refuse_too_many(ledger: TableLedger, max_bad_ratio: float) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in ledger.reasons().items())
     raise TableError(
         f"{ledger.first.sentence()}; {ledger.num_quarantined} of {ledger.num_in} rows are bad ({reasons}), more than the allowed "
-        f"share of {max_bad_ratio:g}: repair them or raise import_tables.max_bad_ratio"
+        f"share of {max_bad_ratio:g}: repair them or raise max_bad_ratio"
     )
