@@ -94,11 +94,13 @@ class LocalStore:
             self._replace(temporary, key)
         return _etag(data)
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Write or replace an object from a file."""
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Write or replace an object from a file, of that SHA-256 if one is given."""
         temporary = self._temporary_path()
         try:
             shutil.copyfile(path, temporary)
+            if sha256 is not None:
+                _check(temporary, sha256, path)
             _sync_file(temporary)
             with self._locked(key):
                 self._replace(temporary, key)
@@ -193,6 +195,13 @@ class LocalStore:
                     path.unlink()
             except FileNotFoundError:
                 continue
+
+
+def _check(copy: Path, sha256: str, path: Path) -> None:
+    with copy.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise CorruptArtifact(f"file {path} is corrupt: its SHA-256 is {found[:16]}..., expected {sha256[:16]}...")
 
 
 def _etag(data: bytes) -> str:

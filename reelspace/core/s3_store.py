@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -150,10 +152,15 @@ class S3Store:
         """Replace an object that must still have this tag."""
         return self._conditional_put(checked_key(key), data, {"If-Match": f'"{etag}"'})
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Write or replace an object from a file."""
-        with self._errors(key):
-            self._client.fput_object(self._place.bucket, self._name(key), str(path))
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Write or replace an object from a file, of that SHA-256 if one is given."""
+        with path.open("rb") as file, self._errors(key):
+            hashed = _HashedFile(file)
+            self._client.put_object(self._place.bucket, self._name(key), cast(BinaryIO, hashed), path.stat().st_size)
+        found = hashed.digest.hexdigest()
+        if sha256 is not None and found != sha256:
+            self.delete(key)
+            raise CorruptArtifact(f"file {path} is corrupt: its SHA-256 is {found[:16]}..., expected {sha256[:16]}...")
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy an object into a file."""
@@ -250,6 +257,19 @@ class S3Store:
         if error.code in _SETTING_CODES:
             return SettingError(f"store {self.url} at {self._place.endpoint} refused {key!r}: {error.code}: {error.message}")
         return StoreUnavailable(f"store {self.url} at {self._place.endpoint} failed on {key!r}: {error.code}: {error.message}")
+
+
+class _HashedFile:
+    """A file whose bytes are hashed as they are read for sending."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
 
 
 class _RangeBeyondEnd(CorruptArtifact):

@@ -36,6 +36,8 @@ RUN_ID_VARIABLE = "REELSPACE_RUN_ID"
 SUPERVISOR_VARIABLE = "REELSPACE_SUPERVISOR_PID"
 _EXIT_TERMINATED = 143
 
+SaveSets = Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, str]]
+
 
 @dataclass
 class StepRun:
@@ -53,6 +55,7 @@ class StepRun:
     state: Path
     _outputs: dict[str, Path] = field(default_factory=dict)
     _save: Callable[[], None] = lambda: None
+    _save_sets: SaveSets = lambda _sets: {}
 
     def output(self, name: str) -> Path:
         """Give the directory that becomes the artifact `name` when the body returns."""
@@ -64,6 +67,10 @@ class StepRun:
     def save_state(self) -> None:
         """Keep `state` where the next try finds it, also on another machine."""
         self._save()
+
+    def save_state_sets(self, sets: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+        """Keep of `state` only sets of files whose SHA-256 are known, each whole or not at all; see `StepState.save_sets`."""
+        return self._save_sets(sets)
 
 
 Body = Callable[[StepRun], Mapping[str, object]]
@@ -170,7 +177,7 @@ def _run(step: _Step, work: Path) -> dict[str, Artifact]:
     with _scratch(work) as scratch:
         state.restore()
         directories = {name: scratch / "outputs" / checked_key(name) for name in step.outputs}
-        run = StepRun(step.store, step.name, step.key, step.inputs, scratch, state.directory, directories, state.save)
+        run = StepRun(step.store, step.name, step.key, step.inputs, scratch, state.directory, directories, state.save, state.save_sets)
         metrics = dict(step.body(run))
         facts = {**_run_facts(step), "wall_seconds": round(time.monotonic() - start_s, 3), "metrics": metrics}
         artifacts = {name: _write_output(step, name, directory, facts) for name, directory in directories.items()}

@@ -37,8 +37,8 @@ class Store(Protocol):
     def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """Replace an object that must still have this tag; PreconditionFailed if it does not, or is absent."""
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Write or replace an object from a file, streaming."""
+    def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
+        """Write or replace an object from a file, streaming; CorruptArtifact, and no object, if its bytes have another SHA-256."""
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy an object into a file, streaming; the file appears whole."""

@@ -1,43 +1,28 @@
 """Checkpoints of a run: the engine's files under a manifest with every file's hash, visible only when whole.
 
-checkpoints/step-<8 digits>/{manifest.json, train_log.jsonl, the engine's files}. A checkpoint is written beside and appears by one
-rename; a resume takes the newest whose every byte verifies, and says in one line which it passed over.
+checkpoints/step-<8 digits>/{manifest.json, train_log.jsonl, the engine's files}. A checkpoint is written beside, brought to the disk
+and appears by one rename; a resume takes the newest whose every byte verifies, and says in one line which it passed over. Files that
+others put there (DeepSpeed's own `latest` among them) say nothing to it.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from reelspace.core.errors import DiskFull, UserError
 from reelspace.core.log import log
+from reelspace.train.checkpoint_manifest import CheckpointManifest, damage, digests, read_manifest, synced, write_manifest
 from reelspace.train.engine import Engine
+from reelspace.train.fingerprint import Fingerprint, differences
 from reelspace.train.group import Group
+from reelspace.train.pickles import foreign_names
 
-_MANIFEST = "manifest.json"
-_KEEP = 2
+_PATTERN = "step-*"
 # torch wraps the system's error and drops its number.
 _TORCH_WRITE_FAILED = ("PytorchStreamWriter failed", "iostream error", "unexpected pos")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointFacts:
-    """What a checkpoint says of itself.
-
-    `step` optimizer steps are done and `data_cursor` batches consumed; `layout` is the engine's, `fingerprint` that of data, settings
-    and tokenizer; `num_skipped` steps had no finite loss; `files` gives SHA-256 by path.
-    """
-
-    step: int
-    data_cursor: int
-    world_size: int
-    layout: str
-    fingerprint: str
-    num_skipped: int
-    files: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,73 +30,131 @@ class Resume:
     """A whole checkpoint: where it lies and what it says."""
 
     directory: Path
-    facts: CheckpointFacts
+    facts: CheckpointManifest
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of one run directory; `unfinished` is a directory of the same file system where they are written first."""
+    """The checkpoints of one run directory; `unfinished` is a directory of the same file system where they are written first.
+
+    `fingerprint` says by name what the weights depend on. The newest `keep` stay, and with `keep_best` the one of the lowest loss.
+    """
 
     root: Path
     unfinished: Path
     group: Group
-    fingerprint: str = ""
+    fingerprint: Fingerprint = field(default_factory=dict)
+    keep: int = 2
+    keep_best: bool = True
 
     def save(self, engine: Engine, step: int, train_log: Path, num_skipped: int = 0) -> None:
         """Write a checkpoint of `step` finished steps with a copy of the log up to there; every process calls it."""
-        unfinished, final = self.unfinished / f"step-{step:08d}", self._place(step)
+        unfinished = self.unfinished / _name(step)
         if self.group.rank == 0:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            # With what a killed training left there.
+            shutil.rmtree(self.unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
         self.group.barrier()
         _save(engine, unfinished)
         self.group.barrier()
         if self.group.rank == 0:
             shutil.copyfile(train_log, unfinished / train_log.name)
-            files = {path.relative_to(unfinished).as_posix(): _sha256(path) for path in _files(unfinished)}
-            facts = CheckpointFacts(step, step, self.group.world_size, engine.layout, self.fingerprint, num_skipped, files)
-            _write_durably(unfinished / _MANIFEST, json.dumps(asdict(facts), indent=1).encode())
-            self.root.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(final, ignore_errors=True)
-            os.rename(unfinished, final)
-            self._drop_old()
+            write_manifest(
+                unfinished,
+                CheckpointManifest(
+                    step=step,
+                    data_cursor=step,
+                    world_size=self.group.world_size,
+                    layout=engine.layout,
+                    fingerprint=self.fingerprint,
+                    num_skipped=num_skipped,
+                    loss=_mean_loss(train_log, self._step_before(step)),
+                    files=digests(unfinished),
+                ),
+            )
+            self._publish(unfinished, step)
+            self._drop_old(step)
         self.group.barrier()
 
     def newest(self, engine: Engine) -> Resume | None:
         """Give the newest whole checkpoint, the same one to all processes.
 
         Raises:
-            UserError: it was written by a training on other data or settings, or with another engine or number of processes.
+            UserError: it was written by a training on other data or settings, by a later version of the program, with an engine or
+                number of processes that this one cannot take up, or a file of it would run code when read.
         """
         step = self.group.from_first(self._newest_step() if self.group.rank == 0 else None)
         if step is None:
             return None
-        facts = _read(self._place(step))
+        place = self.root / _name(step)
+        facts = read_manifest(place)
         problem = engine.refusal(facts.layout)
-        if problem is None and facts.fingerprint != self.fingerprint:
-            problem = "is of a training with other data or settings"
+        other = differences(facts.fingerprint, self.fingerprint)
+        if problem is None and other:
+            problem = f"is of a training with other data or settings ({other})"
         if problem:
-            raise UserError(f"checkpoint {self._place(step)} {problem}: go on as it began, or start in an empty run directory")
-        return Resume(self._place(step), facts)
+            raise UserError(f"checkpoint {place}, after {step} steps, {problem}: go on as it began, or start in an empty run directory")
+        return Resume(place, facts)
 
     def _newest_step(self) -> int | None:
-        for directory in sorted(self.root.glob("step-*"), reverse=True):
+        for directory in self._present(reverse=True):
             try:
-                facts = _read(directory)
-                problem = _damage(directory, facts)
-            except (OSError, ValueError, TypeError) as error:
+                facts = read_manifest(directory)
+                problem = damage(directory, facts)
+            except (OSError, ValueError) as error:
                 problem = f"its manifest does not read: {error}"
-            if not problem:
-                return facts.step
-            log("checkpoint_passed_over", checkpoint=directory.name, reason=problem)
+            if problem:
+                log("checkpoint_passed_over", checkpoint=directory.name, reason=problem)
+                continue
+            foreign = foreign_names(directory)
+            if foreign:
+                raise UserError(
+                    f"checkpoint {directory}: {foreign}, which no training writes: it is not read; delete it if it is not yours"
+                )
+            return facts.step
         return None
 
-    def _drop_old(self) -> None:
-        for directory in sorted(self.root.glob("step-*"))[:-_KEEP]:
-            shutil.rmtree(directory)
+    def _publish(self, unfinished: Path, step: int) -> None:
+        final = self.root / _name(step)
+        self.root.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            # A damaged one, which the resume passed over.
+            self._remove(final)
+        os.rename(unfinished, final)
+        synced(self.root)
 
-    def _place(self, step: int) -> Path:
-        return self.root / f"step-{step:08d}"
+    def _drop_old(self, step: int) -> None:
+        """Keep the newest and the best; what lies beyond this step was passed over by the resume that led here."""
+        present = [directory for directory in self._present() if directory.name <= _name(step)]
+        kept = {directory.name for directory in present[-self.keep :]}
+        losses = {directory.name: loss for directory in present if (loss := _loss_of(directory)) is not None}
+        if self.keep_best and losses:
+            kept.add(min(reversed(losses), key=losses.__getitem__))
+        for directory in self._present():
+            if directory.name not in kept:
+                self._remove(directory)
+
+    def _remove(self, directory: Path) -> None:
+        # At once for those who read along; a half removed one would look damaged.
+        gone = self.unfinished / f"dropped-{directory.name}"
+        os.rename(directory, gone)
+        shutil.rmtree(gone)
+
+    def _step_before(self, step: int) -> int:
+        earlier = [int(directory.name.rpartition("-")[2]) for directory in self._present() if directory.name < _name(step)]
+        return max(earlier, default=0)
+
+    def _present(self, *, reverse: bool = False) -> list[Path]:
+        return sorted((path for path in self.root.glob(_PATTERN) if _is_name(path.name)), reverse=reverse)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _is_name(name: str) -> bool:
+    digits = name.removeprefix("step-")
+    return digits.isdecimal() and name == _name(int(digits))
 
 
 def _save(engine: Engine, directory: Path) -> None:
@@ -123,32 +166,15 @@ def _save(engine: Engine, directory: Path) -> None:
         raise DiskFull(f"no checkpoint could be written to {directory}; free space and run again to go on from the one before") from error
 
 
-def _read(directory: Path) -> CheckpointFacts:
-    return CheckpointFacts(**json.loads((directory / _MANIFEST).read_bytes()))
+def _mean_loss(train_log: Path, after: int) -> float | None:
+    """Give the mean of the losses logged after a step; None if there is none, or one of them is not finite (null in the log)."""
+    rows = [json.loads(line) for line in train_log.read_text().splitlines()]
+    losses = [row["loss"] for row in rows if row["step"] > after]
+    return fmean(losses) if losses and None not in losses else None
 
 
-def _damage(directory: Path, facts: CheckpointFacts) -> str:
-    """Say what is wrong with the files of a checkpoint; nothing if all is well."""
-    for name, digest in facts.files.items():
-        path = directory / name
-        if not path.is_file():
-            return f"{name} is gone"
-        if _sha256(path) != digest:
-            return f"{name} is damaged"
-    return ""
-
-
-def _files(directory: Path) -> Iterator[Path]:
-    return (path for path in sorted(directory.rglob("*")) if path.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _loss_of(directory: Path) -> float | None:
+    try:
+        return read_manifest(directory).loss
+    except (OSError, ValueError, UserError):
+        return None

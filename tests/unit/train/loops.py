@@ -16,9 +16,9 @@ from tests.unit.train.engines import make_objective, world
 SETTINGS = TrainSettings(steps=6, batch_size=8, checkpoint_every=2, log_every=1, engine="torch")
 
 
-def make_checkpoints(run: Path, fingerprint: str = "same data") -> Checkpoints:
+def make_checkpoints(run: Path, data: str = "same") -> Checkpoints:
     """The checkpoints of a run directory."""
-    return Checkpoints(run / "checkpoints", run / "unfinished", Group(), fingerprint)
+    return Checkpoints(run / "checkpoints", run / "unfinished", Group(), {"data": data})
 
 
 def make_loop(run: Path, settings: TrainSettings = SETTINGS) -> Loop:
