@@ -1,32 +1,49 @@
-"""Train the light student in the teacher's vector space."""
+"""Train the light student in the teacher's vector space, on what the teacher answered once."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from reelspace.core.errors import UserError
 from reelspace.core.settings import read
-from reelspace.core.steps import run_step
+from reelspace.core.steps import StepRun, run_step
+from reelspace.steps.teacher_outputs import answered
 from reelspace.steps.training import CODE_ROOTS, run_training
 from reelspace.train.job import TrainJob
 from reelspace.train.settings import DistillSettings
 
 
 def run(teacher: str, shards: str, labels: str, student: str, settings: str) -> None:
-    """Write the files of a model as the teacher's step does; the student keeps the teacher's space id."""
+    """Write the files of a model as the teacher's step does; the student keeps the teacher's space id, labels and label head.
+
+    Raises:
+        UserError: the student would be written over an input; or as the inner step `teacher_outputs` and the training end.
+    """
     parsed = read(DistillSettings, settings)
+    inputs = {"teacher": teacher, "shards": shards, "labels": labels}
+    for name, path in inputs.items():
+        if Path(path).resolve() == Path(student).resolve():
+            raise UserError(f"the manifest of the student is to be written to {student}, which is the {name}'s: choose another path")
     run_step(
         "distill",
         __name__,
         settings=parsed,
-        inputs={"teacher": teacher, "shards": shards, "labels": labels},
+        inputs=inputs,
         outputs={"student": student},
         code_roots=CODE_ROOTS,
-        body=lambda step: run_training(
-            step,
-            TrainJob(
-                kind="distill",
-                store=step.store.url,
-                shards=step.inputs["shards"].id,
-                labels=step.inputs["labels"].fetch(step.scratch / "labels"),
-                teacher=step.inputs["teacher"].fetch(step.scratch / "teacher"),
-                out=step.output("student"),
-                distill=parsed,
-            ),
-        ),
+        body=lambda step: _distill(step, inputs, parsed),
     )
+
+
+def _distill(run: StepRun, manifests: Mapping[str, str], settings: DistillSettings) -> Mapping[str, object]:
+    outputs = answered(run, manifests, settings)
+    job = TrainJob(
+        kind="distill",
+        store=run.store.url,
+        shards=run.inputs["shards"].id,
+        labels=run.inputs["labels"].fetch(run.scratch / "labels"),
+        teacher=run.inputs["teacher"].fetch(run.scratch / "teacher"),
+        teacher_outputs=outputs.fetch(run.scratch / "teacher_outputs"),
+        out=run.output("student"),
+        distill=settings,
+    )
+    return {**run_training(run, job), "teacher_outputs": outputs.id}
