@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-NAMES = ("train_and_publish",)
+NAMES = ("train_and_publish", "finetune_head")
 
 
 def compile_pipeline(name: str, target: Path) -> None:

@@ -37,6 +37,8 @@ STEP_SETTINGS = {
     "preprocess_media": "MediaSettings",
     "pretrain": "TrainSettings",
     "distill": "DistillSettings",
+    "import_labelled": "ImportLabelledSettings",
+    "finetune": "FinetuneSettings",
     "embed": "EmbedSettings",
     "evaluate": "EvaluateSettings",
     "export": "ExportSettings",

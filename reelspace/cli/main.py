@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, evaluate, journey, search, signals
+from reelspace.cli import demo, evaluate, finetune, journey, plan, search, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -17,8 +17,10 @@ app = typer.Typer(
 app.add_typer(demo.app, name="demo")
 app.add_typer(signals.app, name="signals")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(plan.app, name="plan")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)
+app.command("finetune")(finetune.finetune)
 app.command("search")(search.search)
 
 

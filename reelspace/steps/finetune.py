@@ -25,7 +25,7 @@ from reelspace.steps.finetune_table import Chosen, choose, read_labelled
 from reelspace.steps.training import CODE_ROOTS, run_training
 from reelspace.train.finetune_settings import FinetuneSettings
 from reelspace.train.finetune_works import FinetuneWorks
-from reelspace.train.finetuning import make_head
+from reelspace.train.finetuning import make_head, unfreeze
 from reelspace.train.job import TrainJob
 
 Floats = NDArray[np.float32]
@@ -69,6 +69,9 @@ def _finetune(step: StepRun, settings: FinetuneSettings) -> Mapping[str, object]
     labelled = read_labelled(table_at, step.inputs["table"].manifest.kind)
     chosen = choose(labelled, reader, settings, [text for _, text in kept.classes] if kept else [])
     model, tokenizer, _ = load_model(model_at)
+    if settings.train_blocks:
+        # Every process does so again: what cannot be is refused before any is started.
+        unfreeze(model, settings.train_blocks)
     start = head_start(settings, chosen, model, tokenizer, model_at, table_at)
     vectors_ND = None if settings.train_blocks else embed_works(chosen.ids_N, model, tokenizer, reader, settings.embed_batch)
     trained_N = ~chosen.is_held_out_N

@@ -13,6 +13,7 @@ import yaml
 from pipelines.run import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPONENTS = (*STEPS, "find_artifact", "import_labelled", "finetune")
 
 
 def body_of(name: str) -> list[ast.stmt]:
@@ -26,11 +27,11 @@ def test_every_step_has_a_component_folder_with_the_same_files():
         path.parent.name: {file.name for file in path.parent.iterdir() if file.is_file()}
         for path in (ROOT / "components").glob("*/component.py")
     }
-    assert set(folders) == set(STEPS)
+    assert set(folders) == set(COMPONENTS)
     assert all(files == {"component.py", "README.md", "__init__.py"} for files in folders.values())
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", COMPONENTS)
 def test_a_component_only_calls_its_step_with_all_arguments_in_order(name: str):
     imported, call = body_of(name)
     assert isinstance(imported, ast.ImportFrom)
@@ -48,10 +49,11 @@ def test_compiled_files_are_current():
     assert result.returncode == 0, result.stderr
 
 
-def test_compiled_pipeline_installs_nothing_and_limits_every_task():
-    spec = yaml.safe_load((ROOT / "pipelines/compiled/train_and_publish.yaml").read_text())
+@pytest.mark.parametrize(("pipeline", "num_tasks"), [("train_and_publish", len(STEPS)), ("finetune_head", 4)])
+def test_compiled_pipeline_installs_nothing_and_limits_every_task(pipeline: str, num_tasks: int):
+    spec = yaml.safe_load((ROOT / f"pipelines/compiled/{pipeline}.yaml").read_text())
     executors = spec["deploymentSpec"]["executors"]
-    assert len(executors) == len(STEPS)
+    assert len(executors) == num_tasks
     for executor in executors.values():
         container = executor["container"]
         assert not any("pip install" in part for part in container["command"])
