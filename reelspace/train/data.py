@@ -1,6 +1,6 @@
-"""Training data in memory: works with their pictures, sounds, texts and labels.
+"""Training data: works with their texts and labels in memory, and where their pictures and sounds come from.
 
-Legend: N works, F frames, H W pixels, C channels, W windows, M mel bands, K labels.
+Legend: N works, K labels.
 """
 
 from collections import Counter
@@ -13,21 +13,17 @@ from typing import Literal
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.media.dataset import ShardReader
-from reelspace.media.sample import Sample
-from reelspace.model.inputs import audio_of, frames_of
 from reelspace.model.settings import ModelSettings
-from reelspace.model.towers import SoundTower
 from reelspace.signals.label_graph import LabelGraph, read_graph
 from reelspace.signals.label_propensities import Propensities, negative_weights
 from reelspace.signals.vocabulary import certainty
+from reelspace.train.media_source import MediaSource, open_media
 from reelspace.train.settings import ALL_SIGNALS, RunSettings, Signal, TrainSettings
 
-_MEL_CHUNK = 64
 _MIN_WORKS_PER_LABEL = 2
 
 
@@ -52,13 +48,11 @@ class LabelFacts:
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """Works that train, in memory."""
+    """Works that train."""
 
     ids_N: NDArray[np.int64]
-    frames_NFHWC: NDArray[np.uint8]
-    num_frames_N: NDArray[np.int64]
-    mel_NWM: NDArray[np.float32]
-    has_audio_N: NDArray[np.bool_]
+    media: MediaSource
+    """Pictures and sounds by row."""
     texts_N: tuple[Texts, ...]
     labels_NK: NDArray[np.float32]
     """Weight of each label in the loss; 0: the work does not have it."""
@@ -66,6 +60,8 @@ class TrainData:
     """label_id and text of the K columns."""
     label_facts: LabelFacts | None = None
     """None: every absent label is a negative, and no graph is known."""
+    shard_N: NDArray[np.int64] | None = None
+    """Which shard each work lies in, for the order of reading; None: all in one."""
 
     @property
     def corpus(self) -> list[str]:
@@ -83,51 +79,42 @@ def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: M
     Raises:
         UserError: fewer than two works may train.
     """
-    samples = [sample for sample in reader.read_all(reader.video_ids.tolist()) if _may_train(sample.created_at, settings.train_until)]
-    if len(samples) < 2:
-        raise UserError(f"expected at least 2 works uploaded before {settings.train_until}, got {len(samples)}")
-    frames = [frames_of(sample, model) for sample in samples]
-    audio = [audio_of(sample, model) for sample in samples]
-    ids_N = np.array([sample.video_id for sample in samples], dtype=np.int64)
+    created = reader.index["created_at"].to_pylist()
+    rows_N = np.array([row for row, created_at in enumerate(created) if _may_train(created_at, settings.train_until)], dtype=np.int64)
+    if len(rows_N) < 2:
+        raise UserError(f"expected at least 2 works uploaded before {settings.train_until}, got {len(rows_N)}")
+    ids_N = reader.video_ids[rows_N]
+    captions = reader.index["text"].take(rows_N).to_pylist()
     crowd = settings.crowd if isinstance(settings, TrainSettings) else ALL_SIGNALS
     weigh = settings.weigh_labels if isinstance(settings, TrainSettings) else True
     names, labels_NK = _labels(labels, ids_N, crowd, weigh=weigh)
     return TrainData(
         ids_N=ids_N,
-        frames_NFHWC=np.stack([part for part, _ in frames]),
-        num_frames_N=np.array([int(mask.sum()) for _, mask in frames]),
-        mel_NWM=log_mel_NWM(np.stack([part for part, _ in audio]), model),
-        has_audio_N=np.array([present for _, present in audio]),
-        texts_N=_texts(labels, samples, crowd),
+        media=open_media(reader, ids_N, settings.reading, model),
+        texts_N=_texts(labels, ids_N, captions, crowd),
         labels_NK=labels_NK,
         label_names=names,
         label_facts=_label_facts(labels, [label_id for label_id, _ in names]) if names else None,
+        shard_N=reader.shard_of_row[rows_N],
     )
-
-
-def log_mel_NWM(audio_NS: NDArray[np.int16], model: ModelSettings) -> NDArray[np.float32]:
-    """Compute the spectra once, with the model's own function; they never change."""
-    tower = SoundTower(model)
-    with torch.inference_mode():
-        parts = [
-            tower.log_mel(torch.from_numpy(audio_NS[start : start + _MEL_CHUNK])).numpy() for start in range(0, len(audio_NS), _MEL_CHUNK)
-        ]
-    return np.concatenate(parts)
 
 
 def _may_train(created_at: datetime, until: datetime | None) -> bool:
     return until is None or created_at < until
 
 
-def _texts(labels: Path, samples: Sequence[Sample], crowd: Collection[Signal]) -> tuple[Texts, ...]:
+def _texts(labels: Path, ids_N: NDArray[np.int64], captions: Sequence[str], crowd: Collection[Signal]) -> tuple[Texts, ...]:
     if not {"queries", "comments"} & set(crowd):
-        return tuple(Texts(sample.text) for sample in samples)
+        return tuple(Texts(caption) for caption in captions)
     rows = {row["video_id"]: row for row in pq.read_table(labels / "texts.parquet").to_pylist()}
 
-    def said(sample: Sample, kind: Literal["queries", "comments"]) -> tuple[str, ...]:
-        return tuple(rows[sample.video_id][kind]) if kind in crowd and sample.video_id in rows else ()
+    def said(video_id: int, kind: Literal["queries", "comments"]) -> tuple[str, ...]:
+        return tuple(rows[video_id][kind]) if kind in crowd and video_id in rows else ()
 
-    return tuple(Texts(sample.text, said(sample, "queries"), said(sample, "comments")) for sample in samples)
+    return tuple(
+        Texts(caption, said(video_id, "queries"), said(video_id, "comments"))
+        for video_id, caption in zip(ids_N.tolist(), captions, strict=True)
+    )
 
 
 def _labels(

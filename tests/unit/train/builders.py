@@ -7,8 +7,9 @@ from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings, SoundSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.signals.label_graph import LabelGraph
-from reelspace.train.data import LabelFacts, Texts, TrainData, log_mel_NWM
+from reelspace.train.data import LabelFacts, Texts, TrainData
 from reelspace.train.label_head import make_label_head
+from reelspace.train.media_source import InMemoryMedia, log_mel_NWM
 from reelspace.train.objective import PretrainObjective
 from reelspace.train.settings import TrainSettings
 
@@ -42,10 +43,12 @@ def make_data(num: int = 20, *, crowd: bool = True) -> TrainData:
     labels_NK = np.eye(len(WORDS), dtype=np.float32)[topic_N] * (np.arange(num) % 3 > 0)[:, None]
     return TrainData(
         ids_N=np.arange(100, 100 + num),
-        frames_NFHWC=draw.integers(0, 256, (num, 2, 32, 32, 3), dtype=np.uint8),
-        num_frames_N=np.where(np.arange(num) % 7 == 6, 1, 2),
-        mel_NWM=log_mel_NWM(audio_NS, MODEL),
-        has_audio_N=np.arange(num) % 5 > 0,
+        media=InMemoryMedia(
+            frames_NFHWC=draw.integers(0, 256, (num, 2, 32, 32, 3), dtype=np.uint8),
+            num_frames_N=np.where(np.arange(num) % 7 == 6, 1, 2),
+            mel_NWM=log_mel_NWM(audio_NS, MODEL),
+            has_audio_N=np.arange(num) % 5 > 0,
+        ),
         texts_N=tuple(texts),
         labels_NK=labels_NK if crowd else labels_NK[:, :0],
         label_names=tuple(enumerate(WORDS)) if crowd else (),

@@ -1,9 +1,11 @@
 """Views of pictures and spoiled texts. Legend: B works, F frames, H W pixels, C channels, L tokens."""
 
 import numpy as np
+import pytest
 import torch
+from torch.nn import functional
 
-from reelspace.train.augment import augment_frames, corrupt_tokens
+from reelspace.train.augment import augment_frames, corrupt_tokens, grid_BHW2
 from reelspace.train.settings import AugmentSettings
 
 NOTHING = AugmentSettings(min_crop=1, max_rotation_degrees=0, brightness=0, contrast=0, channel_shift=0)
@@ -12,6 +14,13 @@ IDS_B = np.arange(40, 46)
 
 def make_frames() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 2, 16, 16, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (17, 224)])
+def test_pixels_are_taken_from_where_the_affine_grid_of_torch_says(height: int, width: int) -> None:
+    affine_B23 = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = functional.affine_grid(affine_B23, [5, 3, height, width], align_corners=False)
+    torch.testing.assert_close(grid_BHW2(affine_B23, height, width), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_without_changes_a_view_is_the_frame_or_its_mirror_image() -> None:

@@ -27,9 +27,22 @@ class Shelf:
 
     samples: list[Sample]
 
+    id = "of the shelf"
+
     @property
     def video_ids(self) -> NDArray[np.int64]:
         return np.array([sample.video_id for sample in self.samples])
+
+    @property
+    def shard_of_row(self) -> NDArray[np.int64]:
+        return np.arange(len(self.samples)) // 2
+
+    @property
+    def index(self) -> pa.Table:
+        return pa.table({"created_at": [sample.created_at for sample in self.samples], "text": [sample.text for sample in self.samples]})
+
+    def reading(self, cache: object, num_threads: int) -> "Shelf":
+        return self
 
     def read_all(self, video_ids: list[int]) -> list[Sample]:
         return [sample for sample in self.samples if sample.video_id in video_ids]
@@ -117,8 +130,9 @@ def test_the_graph_is_between_columns_and_an_absence_counts_by_its_chance_to_be_
 
 def test_a_still_image_has_one_frame_and_no_sound(shelf: Shelf, labels: Path) -> None:
     data = load_data(shelf, labels, TrainSettings(), MODEL)
-    assert data.num_frames_N.tolist() == [2, 2, 1, 2, 2]
-    assert data.has_audio_N.tolist() == [True, True, False, True, True]
+    media = data.media.read(np.arange(5))
+    assert media.num_frames_B.tolist() == [2, 2, 1, 2, 2]
+    assert media.has_audio_B.tolist() == [True, True, False, True, True]
 
 
 def test_one_work_is_too_few(shelf: Shelf, labels: Path) -> None:
