@@ -19,19 +19,19 @@ class Progress(Protocol):
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Progress]:
-    """Show the progress of `total` items while the block runs."""
+def progress(total: int, what: str, done: int = 0) -> Iterator[Progress]:
+    """Show the progress of `total` items, of which `done` were done before, while the block runs."""
     if sys.stderr.isatty():
-        with _bar(total, what) as bar:
+        with _bar(total, what, done) as bar:
             yield bar
         return
-    lines = Lines(total, what)
+    lines = Lines(total, what, done=done)
     yield lines
     lines.close()
 
 
 class Lines:
-    """Progress as JSON lines, at most one per second, and one at the end."""
+    """Progress as JSON lines, at most one per second, and one at the end; `left_s` is the time left at the pace so far."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Lines:
         what: str,
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[dict[str, object]], None] | None = None,
+        done: int = 0,
     ) -> None:
         self._total = total
         self._what = what
@@ -46,7 +47,7 @@ class Lines:
         self._write = write or (lambda fields: log("progress", **fields))
         self._start_s = clock()
         self._last_line_s = self._start_s
-        self._num_done = 0
+        self._num_before = self._num_done = done
         self._figures: dict[str, object] = {}
 
     def advance(self, n: int = 1, **figures: object) -> None:
@@ -63,11 +64,13 @@ class Lines:
     def _line(self) -> None:
         self._last_line_s = self._clock()
         seconds = round(self._last_line_s - self._start_s, 3)
-        self._write({"what": self._what, "done": self._num_done, "total": self._total, "seconds": seconds, **self._figures})
+        num_now, num_left = self._num_done - self._num_before, self._total - self._num_done
+        left = {"left_s": round(seconds / num_now * num_left, 1)} if num_now and num_left > 0 else {}
+        self._write({"what": self._what, "done": self._num_done, "total": self._total, "seconds": seconds, **left, **self._figures})
 
 
 @contextmanager
-def _bar(total: int, what: str) -> Iterator[Progress]:
+def _bar(total: int, what: str, done: int) -> Iterator[Progress]:
     # rich takes longer to load than most commands run; only a terminal needs it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -91,7 +94,7 @@ def _bar(total: int, what: str) -> Iterator[Progress]:
         TextColumn("{task.fields[figures]}"),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as rich:
-        yield Bar(rich, rich.add_task(what, total=total, figures=""))
+        yield Bar(rich, rich.add_task(what, total=total, completed=done, figures=""))
 
 
 def _short(value: object) -> str:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from reelspace.core.program import run_main
-from reelspace.train.heartbeat import SILENT_S
 from reelspace.train.launcher import launch
+from reelspace.train.meeting import MEETING_S
 
 
 def main() -> None:
@@ -15,9 +15,12 @@ def main() -> None:
     parser.add_argument("--config", required=True, type=Path, help="JSON file of a TrainJob")
     parser.add_argument("--run", required=True, type=Path, help="directory of checkpoints and logs, kept for the next try")
     parser.add_argument("--parent", type=int, help="pid of the starting process: when it has ended, end at once, without saving")
-    parser.add_argument("--silent-s", type=float, default=SILENT_S, help="seconds without a sign of life after which the training is ended")
+    parser.add_argument(
+        "--silent-s", type=float, help="seconds without a sign of life after which the training is ended; default: its settings'"
+    )
+    parser.add_argument("--meeting-s", type=float, default=MEETING_S, help="seconds that several machines have to find each other")
     arguments = parser.parse_args()
-    launch(arguments.config, arguments.run, parent=arguments.parent, silent_s=arguments.silent_s)
+    launch(arguments.config, arguments.run, parent=arguments.parent, silent_s=arguments.silent_s, meeting_s=arguments.meeting_s)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
+
+from reelspace.core.log import log
 
 AGENT_VARIABLE = "REELSPACE_TRAIN_AGENT_PID"
 
@@ -20,6 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]
     except (ChildFailedError, SignalException):
+        return 1
+    except DistError as error:
+        log("machines_apart", reason=" ".join(str(error).split())[:300])
         return 1
     return 0
 

@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-SILENT_S = 60.0
+# A frozen process shall end its training within a minute, the killing of all processes included.
+SILENT_S = 45.0
 START_S = 300.0
 _INTERVAL_S = 1.0
 
@@ -62,3 +63,11 @@ class Watch:
         patience_s = [START_S if mark is None else self._silent_s for mark in self._marks]
         silent = [rank for rank, heard_s in enumerate(self._heard_s) if now_s - heard_s > patience_s[rank]]
         return tuple(sorted(silent, key=lambda rank: self._heard_s[rank]))
+
+    def complaint(self, silent: Sequence[int]) -> str:
+        """Say of silent processes for how long they were, those first that never gave a sign."""
+        kinds = {
+            f"did not start within {START_S:.0f} s": [rank for rank in silent if self._marks[rank] is None],
+            f"gave no sign of life for {self._silent_s:.0f} s": [rank for rank in silent if self._marks[rank] is not None],
+        }
+        return ", ".join(f"process {' and '.join(map(str, ranks))} {what}" for what, ranks in kinds.items() if ranks)

@@ -19,22 +19,23 @@ from reelspace.core.errors import OutputOccupied, TemporaryError, UserError, as_
 from reelspace.core.locks import locked_directory
 from reelspace.core.processes import child, stop
 from reelspace.core.settings import read
-from reelspace.train.heartbeat import SILENT_S, Watch
+from reelspace.train.heartbeat import Watch
 from reelspace.train.job import TrainJob, check_job
-from reelspace.train.roster import Ending, Roster
+from reelspace.train.meeting import MANY_MACHINES, MEETING_S, Meeting
+from reelspace.train.roster import Ending, Roster, cause
 
 EXIT_FILE = "exit.json"
 SAVE_GRACE_S = 60.0
 _POLL_S = 0.1
-_MANY_MACHINES = "PET_NNODES"
 
 
-def launch(config: Path, run: Path, *, parent: int | None = None, silent_s: float = SILENT_S) -> None:
+def launch(config: Path, run: Path, *, parent: int | None = None, silent_s: float | None = None, meeting_s: float = MEETING_S) -> None:
     """Run the training that `config` describes in `run`, which keeps checkpoints for the next try; exit.json says how it ended.
 
     Args:
         parent: process that started this one; when it has ended, the training ends at once, without saving.
-        silent_s: seconds without a sign of life of a process after which the training is ended.
+        silent_s: seconds without a sign of life of a process after which the training is ended; None: as its settings say.
+        meeting_s: seconds that several machines have to find each other.
 
     Raises:
         ReelspaceError: as the training ended; SIGTERM lets it save first and is a TemporaryError.
@@ -47,7 +48,7 @@ def launch(config: Path, run: Path, *, parent: int | None = None, silent_s: floa
     exit_file = (run if records.name == "machine-0" else records) / EXIT_FILE
     exit_file.unlink(missing_ok=True)
     try:
-        ending = _train(_Launch(config, run, records, silent_s), _Stop(parent))
+        ending = _train(_Launch(config, run, records, silent_s, meeting_s), _Stop(parent))
     except Exception as caught:
         Ending.of(as_reelspace_error(caught)).write(exit_file)
         raise
@@ -60,7 +61,8 @@ class _Launch:
     config: Path
     run: Path
     records: Path
-    silent_s: float
+    silent_s: float | None
+    meeting_s: float
 
     def job(self) -> TrainJob:
         if not self.config.is_file():
@@ -86,7 +88,8 @@ class _Stop:
 
 
 def _train(launch: _Launch, asked: _Stop) -> Ending:
-    num_processes = _num_processes(launch.job())
+    job = launch.job()
+    num_processes, silent_s = _num_processes(job), launch.silent_s or job.run_settings.silent_s
     roster = Roster(launch.records)
     with ExitStack() as stack:
         stack.enter_context(_signals(asked))
@@ -94,16 +97,17 @@ def _train(launch: _Launch, asked: _Stop) -> Ending:
         # Processes of a launcher that was killed must not write beside the new ones.
         roster.end_all()
         roster.clear()
+        if MANY_MACHINES in os.environ:
+            Meeting.read(os.environ).check(launch.meeting_s, lambda: asked.is_asked or asked.is_orphaned)
         meeting = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reelspace-train-")))
         agent = child(_command(launch, meeting, num_processes), env=_environment(num_processes))
         stack.callback(stop, agent)
         stack.callback(roster.end_all)
-        silent = _wait(agent, roster, Watch(launch.records, num_processes, launch.silent_s), asked)
+        watch = Watch(launch.records, num_processes, silent_s)
+        silent = _wait(agent, roster, watch, asked)
         if not silent:
-            return roster.verdict(agent.returncode, num_processes)
-        names = " and ".join(str(rank) for rank in silent)
-        message = f"process {names} gave no sign of life for {launch.silent_s:.0f} s: ended; run again to go on from the last checkpoint"
-        return Ending.of(TemporaryError(message))
+            return cause(roster.verdict(agent.returncode, num_processes), launch.run)
+        return Ending.of(TemporaryError(f"{watch.complaint(silent)}: ended; run again to go on from the last checkpoint"))
 
 
 def _wait(agent: "subprocess.Popen[bytes]", roster: Roster, watch: Watch, asked: _Stop) -> tuple[int, ...]:
@@ -161,7 +165,7 @@ def _num_processes(job: TrainJob) -> int:
 def _command(launch: _Launch, meeting: Path, num_processes: int) -> list[str]:
     torchrun = [sys.executable, "-m", "reelspace.train.agent", "--nproc-per-node", str(num_processes)]
     worker = ["-m", "reelspace.train.worker", *map(str, (launch.config, launch.run, launch.records))]
-    if _MANY_MACHINES in os.environ:
+    if MANY_MACHINES in os.environ:
         return [*torchrun, *worker]
     # One machine meets in a file: torch's store would listen on every interface.
     place = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(meeting / "agent"), "--rdzv-id", "one"]
@@ -170,6 +174,6 @@ def _command(launch: _Launch, meeting: Path, num_processes: int) -> list[str]:
 
 def _environment(num_processes: int) -> Mapping[str, str]:
     threads = str(max(1, len(os.sched_getaffinity(0)) // num_processes))
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning", "DS_ACCELERATOR": "cpu"}
-    loopback = {} if _MANY_MACHINES in os.environ else {"GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
+    loopback = {} if MANY_MACHINES in os.environ else {"GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     return {"OMP_NUM_THREADS": threads, **os.environ, **quiet, **loopback}

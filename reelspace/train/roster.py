@@ -114,6 +114,18 @@ class Roster:
                 yield facts["pid"]
 
 
+def cause(ending: Ending, run: Path) -> Ending:
+    """Give the error of another machine's input or settings that explains why the training failed here, if there is one.
+
+    Args:
+        run: directory of all machines' records, `machine-<rank>` each.
+    """
+    if ending.exit_code != TemporaryError.exit_code:
+        return ending
+    told = [Ending.read(path) for path in sorted(run.glob("machine-*/exit-*.json"))]
+    return next((other for other in told if other.exit_code == UserError.exit_code), ending)
+
+
 def _started(pid: int) -> int | None:
     """Give the start time of a process that runs, which tells it from a later one of the same number."""
     try:
