@@ -7,25 +7,29 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
+import torch
 from pydantic import AwareDatetime, Field
 
+from reelspace.core.errors import UserError
 from reelspace.core.rng import rng
 from reelspace.core.settings import read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.evaluate.agreement import agreement_figures
 from reelspace.evaluate.examples import confusion, examples
-from reelspace.evaluate.figures import INTERVAL, Figures, with_intervals
+from reelspace.evaluate.figures import Figures, with_intervals
 from reelspace.evaluate.gate import gate_rows
 from reelspace.evaluate.hashtags import hashtag_figures, read_kept
 from reelspace.evaluate.page import Found, Thumbnail, middle_frame, no_thumbnail, render_page
 from reelspace.evaluate.probe import TopicSettings, embedding_values
-from reelspace.evaluate.ranking import mean_of, ratio_interval
 from reelspace.evaluate.slices import slice_figures, slice_masks
+from reelspace.evaluate.student import found_figures, label_figures, size_figures, speed_figures
 from reelspace.evaluate.texts import embed_texts
 from reelspace.evaluate.topics import TopicTask, text_values, topic_task, video_rows_QK, video_values
 from reelspace.evaluate.truth import read_facts, read_queries, read_tag_uses, read_topic_names, read_works
 from reelspace.evaluate.vectors import Vectors, read_vectors
 from reelspace.media.dataset import ShardReader
+from reelspace.model.checkpoint import load_model
+from reelspace.train.teacher_outputs import read_labels
 
 
 class EvaluateSettings(TopicSettings):
@@ -33,6 +37,12 @@ class EvaluateSettings(TopicSettings):
 
     cutoff: AwareDatetime | None = Field(None, description="Works uploaded from here on are queries; None: no truth is measured.")
     thresholds: dict[str, float] = Field(default_factory=dict, description="Least value per figure (`group.figure`) that passes the gate.")
+    latency_pairs: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Works that teacher and student are timed on in turns, on one thread of this machine; None: they are not timed.",
+    )
     num_examples: int = Field(12, ge=0, le=1000, description="Queries that the page shows with their neighbours.")
 
 
@@ -79,13 +89,17 @@ def _truth_digest(root: Path) -> str:
 
 
 def _evaluate(run: StepRun, settings: EvaluateSettings, truth_root: Path | None) -> Mapping[str, object]:
+    if settings.cutoff is not None:
+        for name in ("teacher", "student"):
+            check_held_out(name, run.inputs[name].manifest.settings, settings.cutoff)
     vectors = read_vectors(run.inputs["vectors"].fetch(run.scratch / "vectors") / "vectors.parquet")
     summaries = {name: orjson.loads(run.inputs[name].read("summary.json")) for name in ("teacher", "student")}
     figures: dict[str, Figures] = {
         "teacher": {"num_parameters": summaries["teacher"]["num_parameters"]},
-        "student": {"num_parameters": summaries["student"]["num_parameters"]},
+        "student": size_figures(summaries["teacher"]["num_parameters"], summaries["student"]["num_parameters"]),
     }
     figures["student"] |= agreement_figures(vectors.by_name["vector"], vectors.by_name["student"])
+    figures["student"] |= _labels_and_speed(run, vectors, settings)
     found = None
     if truth_root is not None and settings.cutoff is not None:
         world = _World.read(truth_root, settings.cutoff, vectors, settings.min_training_works)
@@ -108,8 +122,7 @@ def _measure(run: StepRun, world: _World, settings: EvaluateSettings, figures: d
     own = embedding_values(task, facts, teacher_ND, settings.prefixes)
     figures["teacher"] |= with_intervals(own | text_values(task, texts, queries_QD, teacher_ND), seed, "teacher")
     figures["picture_tower"] = with_intervals(video_values(task, picture_ND, picture_ND), seed, "picture_tower")
-    figures["student"] |= with_intervals(video_values(task, student_ND, student_ND), seed, "student")
-    figures["student"] |= _cross_space(world, settings)
+    figures["student"] |= found_figures(task, teacher_ND, student_ND, seed)
     masks = slice_masks(task, facts, vectors.created_at_N, world.cutoff, settings.slices)
     figures["slices"] = slice_figures(own["video_to_topic_p10_all"], masks, seed)
     labels = run.inputs["labels"].fetch(run.scratch / "labels")
@@ -117,16 +130,38 @@ def _measure(run: StepRun, world: _World, settings: EvaluateSettings, figures: d
     figures["hashtags"] = hashtag_figures(read_tag_uses(world.root), kept, rng(seed, "bootstrap", "hashtags"))
 
 
-def _cross_space(world: _World, settings: EvaluateSettings) -> Figures:
-    """The student's queries in the teacher's index, and as a share of the teacher's own."""
-    task, teacher_ND, student_ND = world.task, world.vectors.by_name["vector"], world.vectors.by_name["student"]
-    cross = video_values(task, student_ND, teacher_ND)["video_to_topic_p10"]
-    own = video_values(task, teacher_ND, teacher_ND)["video_to_topic_p10"]
-    figures = with_intervals({"cross_space_p10": cross}, settings.seed, "student")
-    mean, least, name = mean_of(cross), mean_of(own), "cross_space_p10_ratio"
-    if mean is None or not least:
-        return figures | {name: None, name + INTERVAL: None}
-    return figures | {name: mean / least, name + INTERVAL: ratio_interval(cross, own, rng(settings.seed, "bootstrap", "student", name))}
+def _labels_and_speed(run: StepRun, vectors: Vectors, settings: EvaluateSettings) -> Figures:
+    """What needs the models themselves, not only their vectors: their label head, and their speed if it is asked for."""
+    directories = [run.inputs[name].fetch(run.scratch / f"files-{name}") for name in ("teacher", "student")]
+    figures: Figures = {}
+    labels = read_labels(directories[0], vectors.by_name["vector"].shape[1])
+    if labels is not None:
+        teacher_NK, student_NK = (labels.logits_BK(torch.from_numpy(vectors.by_name[name])).numpy() for name in ("vector", "student"))
+        figures |= label_figures(teacher_NK, student_NK, settings.seed)
+    if settings.latency_pairs is not None:
+        teacher, student = (load_model(directory)[0] for directory in directories)
+        figures |= speed_figures(teacher, student, settings.latency_pairs, settings.seed)
+    return figures
+
+
+def check_held_out(name: str, trained_with: Mapping[str, object], cutoff: datetime) -> None:
+    """Refuse a model that has seen works of the evaluation.
+
+    Args:
+        trained_with: settings in the manifest of the model; nothing is known where they do not speak of `train_until`.
+
+    Raises:
+        UserError: it trained on works uploaded at the cut-off or later.
+    """
+    # A public checkpoint that is the teacher itself has trained on none of the works.
+    if "train_until" not in trained_with or trained_with.get("encoder_role") == "teacher":
+        return
+    until = trained_with["train_until"]
+    if until is None or datetime.fromisoformat(str(until)) > cutoff:
+        raise UserError(
+            f"the {name} trained on works {'of all times' if until is None else f'until {until}'}, the evaluation asks those from "
+            f"{cutoff.isoformat()} on: train with train_until = {cutoff.isoformat()}, or evaluate with a later cutoff"
+        )
 
 
 def _found(world: _World, settings: EvaluateSettings) -> Found:

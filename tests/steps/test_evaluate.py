@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file, write_artifact, write_manifest_file
-from reelspace.core.errors import SettingError
+from reelspace.core.errors import SettingError, UserError
 from reelspace.core.rng import rng
 from reelspace.core.store import open_store
 from reelspace.demo.report import ModelFigures, StudentFigures
@@ -158,6 +158,42 @@ def test_every_figure_of_the_teacher_has_an_interval_and_the_report_finds_its_ow
     assert {name.partition(".")[2] for name in DEMO_GATE if name.startswith("teacher")} <= set(teacher)
     assert set(ModelFigures.model_fields) - {"measured_on"} <= set(teacher)
     assert set(StudentFigures.model_fields) <= set(figures["student"])
+
+
+def test_the_student_is_held_against_its_teacher_in_size_in_what_it_finds_and_in_speed(
+    place: Place, figures: dict[str, dict[str, Any]]
+) -> None:
+    student, teacher = figures["student"], figures["teacher"]
+    assert student["times_smaller"] == 2.0
+    ratio, (low, high) = student["video_to_topic_p10_ratio"], student["video_to_topic_p10_ratio_interval"]
+    assert ratio == pytest.approx(student["video_to_topic_p10"] / teacher["video_to_topic_p10"])
+    assert low <= ratio <= high < 1
+    assert "times_faster" not in student
+    thresholds = {"student.times_smaller": 4.0, "student.video_to_topic_p10_ratio": 0.93, "student.times_faster": 3.0}
+    artifact = place.run("timed", SETTINGS | {"latency_pairs": 3, "thresholds": thresholds})
+    rows = {row["figure"]: row for row in json.loads(artifact.read("gate.json"))["rows"]}
+    # Teacher and student of this test are of one size and the student's vectors are noise.
+    assert set(rows) == set(thresholds)
+    assert not any(row["passed"] for row in rows.values())
+    assert 0.3 < rows["student.times_faster"]["value"] < 3
+
+
+@pytest.mark.parametrize("until", [None, (CUTOFF + timedelta(seconds=1)).isoformat()])
+def test_a_student_that_trained_on_works_of_the_evaluation_is_refused(place: Place, until: str | None) -> None:
+    for number, train_until in enumerate((until, CUTOFF.isoformat())):
+        directory = place.root / "made" / "student"
+        artifact = write_artifact(
+            open_store(str(place.root / "store")), "student", directory, parents=(), code=str(until), settings={"train_until": train_until}
+        )
+        (seen := Path(place.manifest(f"seen-{number}"))).unlink(missing_ok=True)
+        write_manifest_file(artifact.manifest, seen)
+    arguments = [place.manifest(name) for name in ("teacher", "seen-0", "vectors", "labels", "refused")]
+    with pytest.raises(
+        UserError, match=r"the student trained on works .*, the evaluation asks those from .*: train with train_until = 2025-01-13"
+    ):
+        evaluate.run(*arguments, "", json.dumps(SETTINGS))
+    arguments[1] = place.manifest("seen-1")
+    evaluate.run(*arguments, "", json.dumps(SETTINGS))
 
 
 def test_the_gate_holds_figures_against_thresholds(place: Place) -> None:

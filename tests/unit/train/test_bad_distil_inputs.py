@@ -153,7 +153,7 @@ def test_5_answers_of_another_dimension_are_refused(place: Place) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "1e9", "NaN", '"warm"', "null"])
 def test_8_a_temperature_out_of_range_is_refused(value: str) -> None:
-    with pytest.raises(SettingError, match="similarity_temperature|NaN is not a JSON number"):
+    with pytest.raises(SettingError, match=r"similarity_temperature|NaN is not a JSON number"):
         read(DistillSettings, f'{{"similarity_temperature": {value}}}')
 
 
