@@ -72,9 +72,16 @@ class Lines:
 @contextmanager
 def _bar(total: int, what: str, done: int) -> Iterator[Progress]:
     # rich takes longer to load than most commands run; only a terminal needs it.
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Shown(RichProgress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            # The figures below: beside the bar they would leave no room for it.
+            yield self.make_tasks_table(self.tasks)
+            yield from (Text(task.fields["figures"], style="dim") for task in self.tasks if task.fields["figures"])
 
     class Bar:
         def __init__(self, rich: RichProgress, task: TaskID) -> None:
@@ -90,10 +97,10 @@ def _bar(total: int, what: str, done: int) -> Iterator[Progress]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as rich:
+    with Shown(*columns, console=Console(stderr=True)) as rich:
         yield Bar(rich, rich.add_task(what, total=total, completed=done, figures=""))
 
 

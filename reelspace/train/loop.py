@@ -98,8 +98,10 @@ class Loop:
     def _shown_figures(self, result: StepResult, rate: float) -> dict[str, object]:
         """Give what is shown of a step: the loss and its parts, and what tells whether it goes well and fast."""
         losses = {name: round(value, 4) for name, value in result.figures.items() if name.startswith("loss")}
+        per_s = self._pace.now()
+        pace = {} if per_s is None else {"samples_per_s": round(per_s, 1)}
         skipped = {"num_skipped": self.num_skipped} if self.num_skipped else {}
-        return {"samples_per_s": round(self._pace.now(), 1), **losses, "learning_rate": float(f"{rate:.3g}"), **skipped}
+        return {**pace, **losses, "learning_rate": float(f"{rate:.3g}"), **skipped}
 
     def _save(self, done: int) -> None:
         with beating(self.place.records, self.place.local_rank, _SAVE_LIMIT_S):
@@ -159,10 +161,10 @@ class _Pace:
         """Give the share of the time since the last logged step that passed in waiting for batches."""
         return self._waited_s / max(time.monotonic() - self._since_s, 1e-9)
 
-    def now(self) -> float:
-        """Give the pace over the last steps; the first of them only starts the clock, 0 where it is alone."""
+    def now(self) -> float | None:
+        """Give the pace over the last steps; the first of them only starts the clock, None where it is alone."""
         if len(self._recent) < 2:
-            return 0.0
+            return None
         first_s, num_first = self._recent[0]
         num_works = sum(num for _, num in self._recent) - num_first
         return num_works / max(self._recent[-1][0] - first_s, 1e-9)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,25 @@ def test_figures_go_out_by_the_callback_as_they_are_logged(tmp_path: Path):
     assert {"loss", "loss_nt_xent", "loss_video_text", "loss_labels", "learning_rate", "samples_per_s"} <= set(reported[6])
     assert reported[6]["samples_per_s"] > 0
     assert losses(tmp_path) == {step: figures["loss"] for step, figures in reported.items()}
+
+
+def test_progress_lines_have_the_pace_the_losses_the_learning_rate_and_the_time_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    loop = make_loop(tmp_path, SETTINGS.model_copy(update={"steps": 25, "checkpoint_every": 25}))
+
+    def batches(asked: int) -> Batch:
+        # Lines come once a second.
+        time.sleep(0.1)
+        return loop.make_batch(asked)
+
+    replace(loop, make_batch=batches).fit()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    first, last = lines[0], lines[-1]
+    assert {"loss", "loss_video_text", "learning_rate"} <= set(first)
+    # Steps of 8 works that take 0.1 s and more.
+    assert 0 < first["samples_per_s"] <= 80
+    assert first["left_s"] >= 0.1 * (25 - first["done"])
+    assert (last["what"], last["done"], last["total"]) == ("train", 25, 25)
+    assert "left_s" not in last
 
 
 def test_sigterm_means_what_it_meant_before_once_the_training_is_over(tmp_path: Path):
