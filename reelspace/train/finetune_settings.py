@@ -8,7 +8,7 @@ from reelspace.model.task_head import Task
 from reelspace.signals.settings import GraphSettings
 from reelspace.train.settings import OptimizerSettings, RunSettings
 
-_NOTHING_TO_CHOOSE = ("model", "text_side")
+_NOTHING_TO_CHOOSE = ("model", "text_side", "order", "order_window")
 
 
 class FinetuneSettings(RunSettings):

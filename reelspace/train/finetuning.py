@@ -3,10 +3,10 @@
 Legend: B works of this process, N training works, F frames, L text tokens, K classes, D embedding dimension.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,24 +20,26 @@ from reelspace.core.store import open_store
 from reelspace.media.dataset import ShardReader
 from reelspace.model.checkpoint import build_model, frozen, load_model, save_model, space_id
 from reelspace.model.fusion import AttentionFusion
-from reelspace.model.inputs import video_inputs
 from reelspace.model.losses import Rows, multi_label
 from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
 from reelspace.model.task_head import TaskHead, save_head
 from reelspace.model.tokenizer import Tokenizer
-from reelspace.model.towers import SoundTower
 from reelspace.train.assembly import learned_with
 from reelspace.train.augment import augment_frames
 from reelspace.train.batches import Batch
 from reelspace.train.finetune_settings import FinetuneSettings
 from reelspace.train.finetune_works import FinetuneWorks, class_weights_K, read_works, rows_of_step
+from reelspace.train.fingerprint import Fingerprint, fingerprint
 from reelspace.train.group import Group
 from reelspace.train.job import TrainJob
+from reelspace.train.media_source import MediaSource, open_media
 from reelspace.train.objective_base import Encoded, Objective
 from reelspace.train.train_log import LOG_FILE
 
 _HEAD, _MODEL = "head.", "model."
+MediaFields = Callable[[NDArray[np.int64], int], Mapping[str, Tensor]]
+"""Gives the media fields of a batch for some rows of the training works and a step."""
 
 
 class FinetuneObjective(Objective):
@@ -92,8 +94,7 @@ class FinetuneBatches:
     works: FinetuneWorks
     settings: FinetuneSettings
     group: Group
-    media: Callable[[NDArray[np.int64], int], Mapping[str, Tensor]]
-    """Gives the media fields of a batch for some ids and a step."""
+    media: MediaFields
 
     def __call__(self, step: int) -> Batch:
         """Give the batch of a step."""
@@ -103,7 +104,7 @@ class FinetuneBatches:
         none_BL = torch.zeros(len(rows), 0, dtype=torch.int32)
         return Batch(
             ids_B=torch.from_numpy(ids_B),
-            **self.media(ids_B, step),
+            **self.media(rows, step),
             target_BL=none_BL,
             target_mask_BL=none_BL.bool(),
             has_target_B=torch.zeros(len(rows), dtype=torch.bool),
@@ -118,9 +119,9 @@ class FinetuneBatches:
         )
 
 
-def no_media(ids_B: NDArray[np.int64], _step: int) -> Mapping[str, Tensor]:
+def no_media(rows_B: NDArray[np.int64], _step: int) -> Mapping[str, Tensor]:
     """Give the media fields of a batch whose vectors are stored: nothing of each work."""
-    num = len(ids_B)
+    num = len(rows_B)
     return {
         "views_VBFHWC": torch.zeros(1, num, 0, 0, 0, 3, dtype=torch.uint8),
         "picture_mask_BF": torch.zeros(num, 0, dtype=torch.bool),
@@ -132,45 +133,52 @@ def no_media(ids_B: NDArray[np.int64], _step: int) -> Mapping[str, Tensor]:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardedMedia:
-    """Reads the works of a batch from the shards as embedding does; views are augmented only where the settings say so."""
+class PlainMedia:
+    """Shows works as embedding does: every frame, sound and caption; pictures are augmented only where the settings say so."""
 
-    reader: ShardReader
-    sizes: ModelSettings
-    tokenizer: Tokenizer
-    sound: SoundTower
+    source: MediaSource
+    ids_N: NDArray[np.int64]
+    text_NL: NDArray[np.int32]
     settings: FinetuneSettings
 
-    def __call__(self, ids_B: NDArray[np.int64], step: int) -> Mapping[str, Tensor]:
+    @classmethod
+    def open(
+        cls, reader: ShardReader, ids_N: NDArray[np.int64], sizes: ModelSettings, tokenizer: Tokenizer, settings: FinetuneSettings
+    ) -> Self:
+        """Read the captions of works of the shards, and their media as the settings say."""
+        rows_N = np.searchsorted(reader.video_ids, ids_N)
+        text_NL, _ = tokenizer.encode_BL(reader.index["text"].take(rows_N).to_pylist())
+        return cls(open_media(reader, ids_N, settings.reading, sizes), ids_N, text_NL, settings)
+
+    def __call__(self, rows_B: NDArray[np.int64], step: int) -> Mapping[str, Tensor]:
         """Give the media fields of a batch."""
-        samples = self.reader.read_all(ids_B.tolist())
-        frames_BFHWC, frames_mask_BF, audio_BS, audio_mask_B, text_BL, text_mask_BL = video_inputs(samples, self.sizes, self.tokenizer)
+        media, text_BL = self.source.read(rows_B), torch.from_numpy(self.text_NL[rows_B])
+        frames_BFHWC = torch.from_numpy(media.frames_BFHWC)
+        present_BF = np.arange(frames_BFHWC.shape[1])[None, :] < media.num_frames_B[:, None]
         if self.settings.augment_views:
-            frames_BFHWC = augment_frames(frames_BFHWC, ids_B, self.settings.seed, step, "a", self.settings.augment)
-        with torch.no_grad():
-            mel_BWM = self.sound.log_mel(audio_BS)
+            frames_BFHWC = augment_frames(frames_BFHWC, self.ids_N[rows_B], self.settings.seed, step, "a", self.settings.augment)
         return {
             "views_VBFHWC": frames_BFHWC[None],
-            "picture_mask_BF": frames_mask_BF,
-            "mel_BWM": mel_BWM,
-            "audio_mask_B": audio_mask_B,
+            "picture_mask_BF": torch.from_numpy(present_BF),
+            "mel_BWM": torch.from_numpy(media.mel_BWM),
+            "audio_mask_B": torch.from_numpy(media.has_audio_B),
             "text_BL": text_BL,
-            "text_mask_BL": text_mask_BL,
+            "text_mask_BL": text_BL != 0,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Finetuning:
-    """A fine-tuning about to begin; `media` gives the media fields of its batches."""
+    """A fine-tuning about to begin."""
 
     objective: FinetuneObjective
     works: FinetuneWorks
     tokenizer: Tokenizer | None
     """Of a model that is trained too."""
     settings: FinetuneSettings
-    media: Callable[[NDArray[np.int64], int], Mapping[str, Tensor]]
-    fingerprint: str
-    """Hash of what the weights depend on: settings, model, works, classes and where they start."""
+    media: MediaFields
+    fingerprint: Fingerprint
+    """What the weights depend on: settings, model, works, classes and where they start."""
 
     def batches(self, group: Group) -> FinetuneBatches:
         """Give the batches of one process."""
@@ -183,14 +191,14 @@ def assemble_finetuning(job: TrainJob) -> Finetuning:
     assert job.teacher is not None, "a job's validator saw to it"
     works, settings = read_works(job.labels), job.finetune
     torch.manual_seed(settings.seed)
-    fingerprint = _fingerprint(job, works)
+    origin = _fingerprint(job, works)
     if not settings.train_blocks:
-        return Finetuning(FinetuneObjective(works, None, settings), works, None, settings, no_media, fingerprint)
+        return Finetuning(FinetuneObjective(works, None, settings), works, None, settings, no_media, origin)
     model, tokenizer, sizes = load_model(job.teacher)
     unfreeze(model, settings.train_blocks)
     reader = ShardReader(open_artifact(open_store(job.store), job.shards))
-    media = ShardedMedia(reader, sizes, tokenizer, SoundTower(sizes), settings)
-    return Finetuning(FinetuneObjective(works, model, settings), works, tokenizer, settings, media, fingerprint)
+    media = PlainMedia.open(reader, works.ids_N, sizes, tokenizer, settings)
+    return Finetuning(FinetuneObjective(works, model, settings), works, tokenizer, settings, media, origin)
 
 
 def make_head(works: FinetuneWorks, settings: FinetuneSettings) -> TaskHead:
@@ -258,15 +266,16 @@ def write_head(job: TrainJob, tuning: Finetuning, weights: Mapping[str, Tensor])
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
 
 
-def _fingerprint(job: TrainJob, works: FinetuneWorks) -> str:
+def _fingerprint(job: TrainJob, works: FinetuneWorks) -> Fingerprint:
     assert job.teacher is not None, "a job's validator saw to it"
-    facts = {"kind": job.kind, "settings": learned_with(job.run_settings), "shards": job.shards, "classes": works.classes}
-    digest = hashlib.sha256(canonical_json(facts))
-    model = (job.teacher / "model.safetensors").read_bytes()
     # Not the vectors: another machine's may differ in their last bits.
-    for part in (works.ids_N.tobytes(), works.labels_NK.tobytes(), model):
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+    parts = {
+        "works": works.ids_N.tobytes(),
+        "labels": works.labels_NK.tobytes(),
+        "classes": canonical_json(works.classes),
+        "model": (job.teacher / "model.safetensors").read_bytes(),
+    }
+    return fingerprint({"kind": job.kind, "shards": job.shards, **learned_with(job.run_settings)}, parts)
 
 
 def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Fine-tuning: a head learns classes that its start does not know; the model below it stays or moves as it is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,24 @@ import pytest
 import torch
 from torch.nn import functional
 
+from reelspace.core.artifacts import open_artifact
 from reelspace.core.errors import SettingError, UserError
 from reelspace.core.settings import read
+from reelspace.core.store import open_store
+from reelspace.media.dataset import ShardReader
+from reelspace.model.inputs import video_inputs
 from reelspace.model.model import ReelModel
+from reelspace.model.presets import preset
 from reelspace.model.settings import ModelSettings
 from reelspace.model.task_head import HeadStart, Task, TaskFacts
+from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.finetune_settings import FinetuneSettings, finetune_preset
 from reelspace.train.finetune_works import FinetuneWorks, KeptClassifiers, class_weights_K, read_works, rows_of_step
-from reelspace.train.finetuning import FinetuneBatches, FinetuneObjective, no_media, unfreeze
+from reelspace.train.finetuning import FinetuneBatches, FinetuneObjective, PlainMedia, no_media, unfreeze
 from reelspace.train.group import Group
+from reelspace.train.torch_engine import TorchEngine
 from tests.unit.train.builders import MODEL
+from tests.unit.train.worlds import write_world
 
 DIMENSION = 8
 SETTINGS = FinetuneSettings(batch_size=16, steps=60)
@@ -141,6 +150,62 @@ def test_prepared_works_are_read_as_they_were_written(tmp_path: Path):
     assert (found.kept.classes, found.start.scale) == (((9, "old"),), 10.0)
 
 
+def test_a_model_trains_on_the_very_vectors_that_embedding_gives(tmp_path: Path):
+    world = write_world(tmp_path)
+    reader = ShardReader(open_artifact(open_store(world.store), world.shards))
+    tokenizer = Tokenizer.train(["my camera 1", "my ramen 2", "my cat 3", "my drone"], 100, 12)
+    torch.manual_seed(0)
+    sizes = preset("tiny_student").model_copy(update={"vocabulary_size": max(64, tokenizer.size), "text_length": 12})
+    model = ReelModel(sizes).eval()
+    works = replace(make_works(20), ids_N=reader.video_ids[np.random.default_rng(0).permutation(20)], vectors_ND=None)
+    works = replace(works, start=HeadStart(torch.zeros(3, sizes.dimension), torch.zeros(3), 1.0))
+    settings = FinetuneSettings(batch_size=7, train_blocks=1)
+    media = PlainMedia.open(reader, works.ids_N, sizes, tokenizer, settings)
+    batch = FinetuneBatches(works, settings, Group(), media)(1)
+    objective = FinetuneObjective(works, model, settings)
+    objective.head = torch.nn.Identity()
+    with torch.inference_mode():
+        found = objective.encode(batch)["logits_BK"]
+        expected = model.encode_video(*video_inputs(reader.read_all(batch.ids_B.tolist()), sizes, tokenizer)).embedding_BD
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_state_saved_half_way_trains_on_to_the_very_weights_of_an_uninterrupted_training(tmp_path: Path):
+    works, settings = make_works(), FinetuneSettings(batch_size=16, head="hidden", hidden=8)
+    batches = FinetuneBatches(works, settings, Group(), no_media)
+
+    def engine() -> TorchEngine:
+        torch.manual_seed(0)
+        return TorchEngine(FinetuneObjective(works, None, settings), settings, Group())
+
+    straight, first, second = engine(), engine(), engine()
+    for step in range(10):
+        straight.step(batches(step), 0.01)
+    for step in range(5):
+        first.step(batches(step), 0.01)
+    first.save(tmp_path)
+    second.load(tmp_path, second.layout)
+    for step in range(5, 10):
+        second.step(batches(step), 0.01)
+    assert set(second.weights()) == set(straight.weights())
+    assert all(torch.equal(weight, second.weights()[name]) for name, weight in straight.weights().items())
+    assert not any(torch.equal(weight, first.weights()[name]) for name, weight in straight.weights().items())
+
+
+def test_a_batch_worked_through_in_parts_moves_the_head_as_the_whole_one():
+    works = make_works()
+    moved = []
+    for change in ({}, {"micro_batches": 4}, {"micro_batches": 4, "grad_cache": True}):
+        settings = FinetuneSettings(batch_size=16, **change)
+        engine = TorchEngine(FinetuneObjective(works, None, settings), settings, Group())
+        batches = FinetuneBatches(works, settings, Group(), no_media)
+        for step in range(5):
+            engine.step(batches(step), 0.01)
+        moved.append(engine.weights()["head.change_KC"])
+    assert torch.allclose(moved[1], moved[0], atol=1e-6)
+    assert torch.allclose(moved[2], moved[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("fusion", ["progressive", "concat"])
 def test_only_the_last_blocks_and_what_follows_them_train(fusion: str):
     sizes = ModelSettings.model_validate(
@@ -176,6 +241,7 @@ def test_more_blocks_than_the_model_has_are_refused():
         ({"augment_views": True}, "augment_views is on and train_blocks is 0"),
         ({"model": "small"}, "model is set, which fine-tuning does not read"),
         ({"augment": {"min_crop": 0.9}}, "augment is set, which fine-tuning does not read: set augment_views"),
+        ({"order": "shuffled"}, "order is set, which fine-tuning does not read"),
         ({"held_out": 1.0}, "held_out"),
         ({"min_work": 3}, "'min_work' is unknown.*min_works"),
     ],
