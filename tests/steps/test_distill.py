@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from reelspace.core.artifacts import open_artifact
+from reelspace.core.store import open_store
 from reelspace.model.checkpoint import load_model
 from reelspace.train.settings import DistillSettings
 from tests.steps.training_steps import FILES, PRETRAIN, Place, logged
@@ -29,12 +31,31 @@ def test_the_student_learns_and_keeps_the_teachers_space(place: Place, tmp_path:
     student, teacher = place.artifact("student"), place.artifact("teacher")
     assert set(student.names()) >= FILES
     assert json.loads(student.read("space.json")) == json.loads(teacher.read("space.json"))
-    assert student.read("tokenizer.json") == teacher.read("tokenizer.json")
+    for name in ("tokenizer.json", "labels.parquet", "label_head.safetensors"):
+        assert student.read(name) == teacher.read(name), name
     losses = [loss for _, loss in logged(student)]
     assert losses[-1] < losses[0]
     ours, _, _ = load_model(student.fetch(tmp_path / "student"))
     theirs, _, _ = load_model(teacher.fetch(tmp_path / "teacher"))
     assert not torch.equal(ours.fusion.modality, theirs.fusion.modality)
+
+
+def test_a_second_student_learns_from_the_answers_that_the_teacher_gave_the_first(place: Place):
+    """It differs in size of the batch, steps and weights; the engine that needs no DeepSpeed learns from the same files."""
+    first = outputs_of(place)
+    code, told = place.run(*ARGUMENTS, settings={**SETTINGS, "steps": 2, "labels": 0.0, "batch_size": 10, "engine": "torch"})
+    assert code == 0, told
+    assert outputs_of(place) == first
+    assert '"step": "teacher_outputs"' in told
+    assert '"reused": true' in told
+    assert "ask the teacher" not in told
+    answers = open_artifact(open_store(place.world.store), first)
+    assert set(answers.manifest.parents) == {place.artifact(name).id for name in ("teacher", "shards", "labels")}
+
+
+def outputs_of(place: Place) -> str:
+    """The id of the answers that the newest student learned from."""
+    return str(place.artifact("student").run_facts()["metrics"]["teacher_outputs"])
 
 
 def test_a_student_of_another_kind_of_input_is_refused(place: Place):
