@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from reelspace.core.settings import Settings
 
 MANIFEST_FILE = "manifest.json"
 VERSION = 1
+_NUM_THREADS = 8
 
 
 def _below_the_checkpoint(path: str) -> str:
@@ -73,7 +75,10 @@ def write_manifest(directory: Path, manifest: CheckpointManifest) -> None:
 
 def digests(directory: Path) -> dict[str, str]:
     """Give the SHA-256 of every file below a directory, by path."""
-    return {path.relative_to(directory).as_posix(): sha256_of(path) for path in _files(directory)}
+    paths = list(_files(directory))
+    # In threads, for the training waits; hashing leaves the interpreter free.
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        return dict(zip((path.relative_to(directory).as_posix() for path in paths), threads.map(sha256_of, paths), strict=True))
 
 
 def damage(directory: Path, manifest: CheckpointManifest) -> str:

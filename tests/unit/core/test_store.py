@@ -182,6 +182,17 @@ def test_files_go_in_and_out_unchanged(store: Store, tmp_path: Path, size_bytes:
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["in", "out"]
 
 
+@pytest.mark.parametrize("size_bytes", [0, 11 << 20])
+def test_a_file_with_another_hash_than_expected_does_not_get_in(store: Store, tmp_path: Path, size_bytes: int) -> None:
+    data = os.urandom(size_bytes)
+    (tmp_path / "in").write_bytes(data)
+    store.put_file("file", tmp_path / "in", hashlib.sha256(data).hexdigest())
+    assert store.get("file") == data
+    with pytest.raises(CorruptArtifact, match="in is corrupt: its SHA-256 is"):
+        store.put_file("other", tmp_path / "in", hashlib.sha256(data + b"!").hexdigest())
+    assert list(store.list("")) == ["file"]
+
+
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_a_key_that_could_leave_the_root_is_refused(store: Store, tmp_path: Path, key: str) -> None:
     (tmp_path / "in").write_bytes(b"1")
