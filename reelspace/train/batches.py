@@ -75,7 +75,7 @@ class WordMasks(Protocol):
 def _cut(name: str, value: Any, num: int) -> Sequence[Any]:
     if name in ("step", "label_columns_S"):
         return [value] * num
-    return torch.tensor_split(value, num, dim=1 if name == "views_VBFHWC" else 0)  # type: ignore[no-any-return]
+    return torch.tensor_split(value, num, dim=1 if name == "views_VBFHWC" else 0)
 
 
 class Batches:

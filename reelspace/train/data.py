@@ -82,7 +82,8 @@ def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: M
     created = reader.index["created_at"].to_pylist()
     rows_N = np.array([row for row, created_at in enumerate(created) if _may_train(created_at, settings.train_until)], dtype=np.int64)
     if len(rows_N) < 2:
-        raise UserError(f"expected at least 2 works uploaded before {settings.train_until}, got {len(rows_N)}")
+        which = "in the shards" if settings.train_until is None else f"uploaded before {settings.train_until}"
+        raise UserError(f"expected at least 2 works {which}, got {len(rows_N)}: there is nothing to tell a work from")
     ids_N = reader.video_ids[rows_N]
     captions = reader.index["text"].take(rows_N).to_pylist()
     crowd = settings.crowd if isinstance(settings, TrainSettings) else ALL_SIGNALS

@@ -25,7 +25,7 @@ def make_loop(run: Path, settings: TrainSettings = SETTINGS) -> Loop:
     """A training of the small world, from the same weights every time."""
     data, tokenizer = world()
     run.mkdir(exist_ok=True)
-    engine = TorchEngine(make_objective(), settings.optimizer)
+    engine = TorchEngine(make_objective(), settings, Group())
     batches = partial(make_batch, data, tokenizer, settings, rank=0, world_size=1, masks=make_masks(data, tokenizer, settings))
     place = LoopPlace(run, 0, TrainLog(run / LOG_FILE, is_writer=True), make_checkpoints(run))
     return Loop(engine, batches, settings, Group(), place)

@@ -135,6 +135,9 @@ def test_a_still_image_has_one_frame_and_no_sound(shelf: Shelf, labels: Path) ->
     assert media.has_audio_B.tolist() == [True, True, False, True, True]
 
 
-def test_one_work_is_too_few(shelf: Shelf, labels: Path) -> None:
-    with pytest.raises(UserError, match="at least 2 works"):
-        load_data(shelf, labels, TrainSettings(train_until=NOON + timedelta(days=2)), MODEL)
+@pytest.mark.parametrize("num", [0, 1])
+def test_one_work_is_too_few(shelf: Shelf, labels: Path, num: int) -> None:
+    with pytest.raises(UserError, match=f"at least 2 works uploaded before 2025-01-0.* got {num}"):
+        load_data(shelf, labels, TrainSettings(train_until=NOON + timedelta(days=num + 1)), MODEL)
+    with pytest.raises(UserError, match=f"at least 2 works in the shards, got {num}"):
+        load_data(Shelf(shelf.samples[:num]), labels, TrainSettings(), MODEL)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from reelspace.core.errors import UserError
+from reelspace.train.assembly import learned_with
 from reelspace.train.batches import Batches, make_batch
 from reelspace.train.group import Group
 from reelspace.train.order import order_of
-from reelspace.train.settings import TrainSettings
+from reelspace.train.settings import ReadingSettings, TrainSettings
 from tests.unit.train.builders import make_data, make_tokenizer
 
 SHARD_N = np.repeat(np.arange(10), [1, 3, 2, 2, 4, 1, 2, 3, 1, 1])
@@ -89,3 +90,11 @@ def test_a_batch_that_the_processes_cannot_share_evenly_is_refused_before_the_fi
     data = make_data()
     with pytest.raises(UserError, match="batch_size is 8, expected a multiple of the 3 processes"):
         Batches(data, make_tokenizer(data), settings_of(batch_size=8), Group(1, 3))
+
+
+def test_a_resume_may_read_otherwise_but_not_in_another_order():
+    settings = settings_of()
+    elsewhere = settings_of(reading=ReadingSettings(memory_mib=0, cache="/somewhere", prefetch=0))
+    assert learned_with(elsewhere) == learned_with(settings)
+    assert learned_with(settings_of(order="weighted")) != learned_with(settings)
+    assert learned_with(settings_of(order_window=5)) != learned_with(settings)
