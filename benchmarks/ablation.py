@@ -49,7 +49,9 @@ from reelspace.steps import import_tables, preprocess_media, preprocess_signals 
 from reelspace.steps.presets import journey_preset  # noqa: E402
 from reelspace.train.assembly import Assembly, assemble  # noqa: E402
 from reelspace.train.batches import make_batch  # noqa: E402
+from reelspace.train.group import Group  # noqa: E402
 from reelspace.train.job import TrainJob  # noqa: E402
+from reelspace.train.label_head import label_logits  # noqa: E402
 from reelspace.train.objective import PretrainObjective  # noqa: E402
 from reelspace.train.schedule import learning_rate  # noqa: E402
 from reelspace.train.settings import TrainSettings, without_crowd  # noqa: E402
@@ -182,7 +184,7 @@ def run_arm(world: World, name: str, steps: int) -> None:
 def train(assembly: Assembly, job: TrainJob) -> None:
     """Take all steps."""
     settings = job.run_settings
-    engine = TorchEngine(assembly.objective, settings.optimizer)
+    engine = TorchEngine(assembly.objective, settings, Group())
     for step in range(settings.steps):
         batch = make_batch(assembly.data, assembly.tokenizer, settings, step, 0, 1, assembly.masks)
         engine.step(batch, learning_rate(step, settings.steps, settings.optimizer))
@@ -239,7 +241,7 @@ def label_values(
     with torch.inference_mode():
         head.refresh(objective.model.encode_text)
         classifiers = head.classifiers(every_K)
-        logits_QK = head.logits_BS(torch.from_numpy(fused_ND[task.query_rows_Q]), classifiers, every_K).numpy()
+        logits_QK = label_logits(torch.from_numpy(fused_ND[task.query_rows_Q]), classifiers, head.biases(every_K), head.scale).numpy()
     relevant_QK = (class_K[None, :] == task.topic_Q[:, None]) & task.trained_Q[:, None]
     fresh_QK = (class_K[None, :] == task.topic_Q[:, None]) & is_fresh_K(world, [label_id for label_id, _ in data.label_names])[None, :]
     order_QK = np.argsort(-logits_QK, axis=1, kind="stable")

@@ -29,6 +29,7 @@ from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.batches import make_batch
 from reelspace.train.data import Texts, TrainData
+from reelspace.train.group import Group
 from reelspace.train.label_head import make_label_head
 from reelspace.train.media_source import InMemoryMedia, log_mel_NWM
 from reelspace.train.objective import PretrainObjective
@@ -154,7 +155,7 @@ def train(data: TrainData, sizes: ModelSettings, settings: TrainSettings, budget
     tokenizer = Tokenizer.train(data.corpus, settings.vocabulary_size, sizes.text_length)
     model = ReelModel(sizes.model_copy(update={"vocabulary_size": max(64, tokenizer.size)}))
     objective = PretrainObjective(model, make_label_head(data, tokenizer, settings, sizes.dimension), settings.objective)
-    engine = TorchEngine(objective, settings.optimizer)
+    engine = TorchEngine(objective, settings, Group())
     losses: list[float] = []
     for step in range(settings.steps):
         if time.process_time() - start_s >= budget_s:

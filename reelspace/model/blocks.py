@@ -6,6 +6,7 @@ Legend: B batch, T tokens, D width, K fusion queries.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 class Attention(nn.Module):
@@ -102,6 +103,15 @@ class ConvolutionBlock(nn.Module):
         grid = self.norm(x_BTD).transpose(1, 2).unflatten(2, (self.side, self.side))
         x_BTD = x_BTD + self.join(functional.gelu(self.spread(grid))).flatten(2).transpose(1, 2)
         return x_BTD
+
+
+def run_block(block: nn.Module, *inputs: Tensor, checkpoints: bool) -> Tensor:
+    """Run a block; with `checkpoints` its activations are computed anew on the way back in place of being kept."""
+    if checkpoints and torch.is_grad_enabled():
+        again_BTD: Tensor = checkpoint(block, *inputs, use_reentrant=False)
+        return again_BTD
+    x_BTD: Tensor = block(*inputs)
+    return x_BTD
 
 
 def masked_mean(tokens_BTD: Tensor, mask_BT: Tensor) -> Tensor:

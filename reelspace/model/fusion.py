@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reelspace.model.blocks import FusionBlock, masked_mean, normalised
+from reelspace.model.blocks import FusionBlock, masked_mean, normalised, run_block
 from reelspace.model.settings import ModelSettings
 from reelspace.model.towers import Tokens
 
@@ -34,6 +34,7 @@ class AttentionFusion(nn.Module):
         self.blocks = nn.ModuleList(FusionBlock(width, settings.num_heads, settings.mlp_ratio) for _ in range(settings.fusion_layers))
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, settings.dimension)
+        self.checkpoints_activations = False
 
     def forward(self, towers: Sequence[Tokens]) -> Tensor:
         """Give unit vectors BD."""
@@ -42,7 +43,7 @@ class AttentionFusion(nn.Module):
         for scale, block in enumerate(self.blocks):
             taps = [tower.taps[scale if self.progressive else -1] for tower in towers]
             context_BTW = torch.cat([tap + self.modality[i] for i, tap in enumerate(taps)], dim=1)
-            queries_BKW = block(queries_BKW, context_BTW, mask_BT)
+            queries_BKW = run_block(block, queries_BKW, context_BTW, mask_BT, checkpoints=self.checkpoints_activations)
         return normalised(self.project(self.norm(queries_BKW).mean(dim=1)))
 
 

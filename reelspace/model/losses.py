@@ -120,18 +120,29 @@ def matryoshka_info_nce(
     return rows.mean(torch.stack(losses).mean(dim=0), valid_B)
 
 
-def masked_language(logits_NV: Tensor, target_N: Tensor, rows: Rows) -> Tensor:
+def token_losses(logits_NV: Tensor, target_N: Tensor, is_masked_BL: Tensor) -> Tensor:
+    """Give each work's sum of cross-entropies over its masked tokens, B.
+
+    Args:
+        logits_NV: one row per masked token, in the order of `ids_BL[is_masked_BL]`; N may be 0.
+        target_N: int64, the tokens that were masked.
+    """
+    losses_N = functional.cross_entropy(_wide(logits_NV), target_N, reduction="none")
+    row_N = is_masked_BL.nonzero()[:, 0]
+    return losses_N.new_zeros(len(is_masked_BL)).index_add(0, row_N, losses_N)
+
+
+def masked_language(losses_B: Tensor, num_masked_B: Tensor, rows: Rows) -> Tensor:
     """Cross-entropy of the masked tokens; averaged over processes it is the mean over all processes' masked tokens.
 
     Args:
-        logits_NV: one row per masked token; N differs between processes and may be 0, which gives 0 with a gradient of 0.
-        target_N: int64, the tokens that were masked.
+        losses_B: of token_losses.
+        num_masked_B: masked tokens of each work; where no process has one the loss is 0, with a gradient of 0.
 
     Source: Devlin et al. 2019 (BERT), section 3.1.
     """
-    num_P = rows.gather(torch.full((1,), float(len(target_N)), device=logits_NV.device))
-    total = functional.cross_entropy(_wide(logits_NV), target_N, reduction="sum")
-    return total / num_P.sum().clamp(min=1) * len(num_P)
+    num_G = rows.gather(num_masked_B.to(losses_B.dtype))
+    return losses_B.sum() / num_G.sum().clamp(min=1) * (len(num_G) / len(num_masked_B))
 
 
 def multi_label(

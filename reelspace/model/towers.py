@@ -5,7 +5,7 @@ Legend: B batch, F frames, H W pixels, C channels, L text tokens, S sound sample
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reelspace.model.blocks import Block, ConvolutionBlock, masked_mean, normalised
+from reelspace.model.blocks import Block, ConvolutionBlock, masked_mean, normalised, run_block
 from reelspace.model.settings import ModelSettings, SoundSettings
 
 _GROUPS = 8
 _HIDDEN = -1e4
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """What a tower gives: its tokens, which of them are present, its own unit vector in the common space, and its taps.
 
     `taps` are the tokens at S depths from low to high, the last ones being `tokens_BTD`; they share one mask.
+    A tuple, because an engine that spreads the weights must find the tensors in what a module gives.
     """
 
     tokens_BTD: Tensor
@@ -57,12 +57,13 @@ class Tower(nn.Module):
         self.norm = nn.LayerNorm(settings.width)
         self.project = nn.Linear(settings.width, settings.dimension)
         self.tapped = tap_layers(len(blocks), settings.fusion_layers)
+        self.checkpoints_activations = False
 
     def forward(self, tokens_BTD: Tensor, mask_BT: Tensor) -> Tokens:
         """Run the blocks; a sample without tokens gets the zero vector."""
         after = []
         for block in self.blocks:
-            tokens_BTD = block(tokens_BTD, mask_BT)
+            tokens_BTD = run_block(block, tokens_BTD, mask_BT, checkpoints=self.checkpoints_activations)
             after.append(tokens_BTD)
         tokens_BTD = self.norm(tokens_BTD)
         present = mask_BT.any(dim=1, keepdim=True).to(tokens_BTD.dtype)
@@ -184,7 +185,8 @@ class SoundTower(nn.Module):
 
     def forward(self, mel_BWM: Tensor, mask_B: Tensor) -> Tokens:
         """Encode log-mel spectra; masked samples give masked tokens."""
-        tokens = self.stem(mel_BWM.reshape(mel_BWM.shape[0], self.num_tokens, -1)) + self.position
+        patches = mel_BWM.reshape(mel_BWM.shape[0], self.num_tokens, -1).to(self.position.dtype)
+        tokens = self.stem(patches) + self.position
         encoded: Tokens = self.tower(tokens, mask_B[:, None].expand(-1, self.num_tokens))
         return encoded
 

@@ -3,7 +3,7 @@
 Legend: B rows of this process, G rows of all processes, in order of rank.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ class Group:
 
     rank: int = 0
     world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where this process computes."""
 
     @property
     def is_alone(self) -> bool:
@@ -45,7 +47,7 @@ class Group:
         """Tell all processes the same: whether the flag is set in one of them."""
         if self.is_alone:
             return flag
-        flags = torch.tensor([float(flag)])
+        flags = torch.tensor([float(flag)], device=self.device)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
 

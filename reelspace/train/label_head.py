@@ -18,6 +18,8 @@ from reelspace.signals.label_graph import sparse_adjacency
 from reelspace.train.data import TrainData
 from reelspace.train.settings import TrainSettings
 
+LABEL_HEAD_FILE = "label_head.safetensors"
+"""Beside a model: its head as numbers, whatever made them."""
 _CHUNK = 4_096
 EncodeText = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,10 +41,6 @@ class LabelHead(nn.Module):
 
     def refresh(self, encode_text: EncodeText) -> None:
         """Read the labels' texts anew; a head that reads none does nothing."""
-
-    def logits_BS(self, vectors_BD: Tensor, classifiers_SD: Tensor, columns_S: Tensor) -> Tensor:
-        """Give the logits of works for some labels from their classifiers."""
-        return self.scale * vectors_BD @ classifiers_SD.T + self.biases(columns_S)
 
 
 class FreeLabels(LabelHead):
@@ -96,6 +94,11 @@ class GraphLabels(LabelHead):
         for start in range(0, len(self.texts_KL), _CHUNK):
             part_BL = self.texts_KL[start : start + _CHUNK]
             self.inputs_KD[start : start + _CHUNK] = encode_text(part_BL, part_BL != 0).to(self.inputs_KD.dtype)
+
+
+def label_logits(vectors_BD: Tensor, classifiers_SD: Tensor, biases_S: Tensor, scale: Tensor) -> Tensor:
+    """Give the logits BS of works for some labels."""
+    return scale * vectors_BD @ classifiers_SD.T + biases_S
 
 
 def make_label_head(data: TrainData, tokenizer: Tokenizer, settings: TrainSettings, dimension: int) -> LabelHead | None:

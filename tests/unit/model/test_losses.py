@@ -14,7 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reelspace.model.losses import Rows, info_nce, masked_language, matryoshka_info_nce, multi_label, negative_importance, nt_xent
+from reelspace.model.losses import (
+    Rows,
+    info_nce,
+    masked_language,
+    matryoshka_info_nce,
+    multi_label,
+    negative_importance,
+    nt_xent,
+    token_losses,
+)
 from tests.unit.exchange import Exchange
 
 Array = NDArray[np.float64]
@@ -83,6 +92,12 @@ def matryoshka_by_hand(left: Array, right: Array, prefixes: list[int], valid: Fl
         cut = [side[:, :prefix] / np.sqrt((side[:, :prefix] ** 2).sum(axis=1, keepdims=True)) for side in (left, right)]
         losses.append(info_nce_by_hand(cut[0], cut[1], valid, conflicts))
     return float(np.mean(losses))
+
+
+def masked_tokens(logits: Tensor, target: Tensor, rows: Rows) -> Tensor:
+    """The loss of one work whose every token is masked."""
+    is_masked = torch.ones(1, len(target), dtype=torch.bool)
+    return masked_language(token_losses(logits, target, is_masked), is_masked.sum(dim=1), rows)
 
 
 def masked_language_by_hand(logits: Array, target: NDArray[np.int64]) -> float:
@@ -177,20 +192,28 @@ def test_masked_language_is_the_mean_over_the_masked_tokens_of_all_processes(par
 
     def local_loss(process: slice, rows: Rows) -> Tensor:
         own = slice(ends[process.start], ends[process.stop])
-        return masked_language(logits[own], target[own], rows)
+        return masked_tokens(logits[own], target[own], rows)
 
     loss = split(len(parts), local_loss, num=len(parts))
     assert loss.item() == pytest.approx(masked_language_by_hand(array(logits), target.numpy()), abs=1e-7)
-    assert_same_gradients(loss, masked_language(logits, target, Rows()), logits)
+    assert_same_gradients(loss, masked_tokens(logits, target, Rows()), logits)
 
 
 def test_a_process_without_masked_tokens_has_a_zero_that_reaches_its_parameters() -> None:
     head = torch.nn.Linear(4, 11)
-    loss = masked_language(head(torch.empty(0, 4)), torch.empty(0, dtype=torch.int64), Rows())
+    loss = masked_tokens(head(torch.empty(0, 4)), torch.empty(0, dtype=torch.int64), Rows())
     loss.backward()
     assert loss.item() == 0
     assert head.weight.grad is not None
     assert head.weight.grad.tolist() == [[0.0] * 4] * 11
+
+
+def test_each_work_has_the_sum_over_its_own_masked_tokens() -> None:
+    logits = torch.randn(3, 5, dtype=torch.float64)
+    is_masked = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
+    target = torch.tensor([4, 0, 2])
+    each = [-torch.log_softmax(logits[n], dim=0)[target[n]].item() for n in range(3)]
+    assert token_losses(logits, target, is_masked).tolist() == pytest.approx([each[0] + each[1], 0.0, each[2]])
 
 
 def some_labels(seed: int = 0, num_labels: int = 5) -> tuple[Tensor, Tensor, Tensor, Flags]:
@@ -269,7 +292,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert gradcheck(lambda one, two: nt_xent(one, two, valid, TEMPERATURE, Rows()), (left, right))
     assert gradcheck(lambda one, two: info_nce(one, two, valid, conflicts, TEMPERATURE, Rows()), (left, right))
     assert gradcheck(lambda one, two: matryoshka_info_nce(one, two, [2, 4], valid, conflicts, TEMPERATURE, Rows()), (left, right))
-    assert gradcheck(lambda x: masked_language(x, target, Rows()), (logits,))
+    assert gradcheck(lambda x: masked_tokens(x, target, Rows()), (logits,))
     assert gradcheck(lambda x: multi_label(x, labels, negative_weights, flags(counted), 5.0, Rows()), (logits,))
 
 
@@ -283,7 +306,7 @@ def test_inputs_of_low_precision_give_the_formula_of_their_rounded_values(dtype:
         [
             nt_xent(one, two, flags(VALID), TEMPERATURE, Rows()),
             matryoshka_info_nce(one, two, [2, 4], flags(VALID), flags(some_conflicts()), TEMPERATURE, Rows()),
-            masked_language(scores, target, Rows()),
+            masked_tokens(scores, target, Rows()),
             multi_label(scores, labels, negative_weights, flags(counted), 5.0, Rows()),
         ]
     )

@@ -119,10 +119,10 @@ def test_twenty_steps_lower_the_loss() -> None:
 def test_the_gradient_norm_of_each_part_is_that_of_its_own_backward_pass() -> None:
     data, objective = make_data(), make_objective(SETTINGS)
     batch = make_batch(data, make_tokenizer(data), SETTINGS, 0, 0, 1, masks_of(SETTINGS))
-    objective.measure = True
+    objective.measures = True
     objective(batch)
     found = gradient_norms(objective, Group())
-    objective.measure = False
+    objective.measures = False
     for name in ("nt_xent", "video_text", "video_sound", "keywords", "labels"):
         objective.zero_grad()
         objective(batch)[1][f"loss_{name}"].backward()
