@@ -61,7 +61,7 @@ def steps_in(path: Path) -> Iterator[int]:
         while len(head := file.read(12)) == 12:
             length = struct.unpack("<Q", head[:8])[0]
             event = file.read(length)
-            if len(event) < length or len(file.read(4)) < 4:
+            if len(file.read(4)) < 4:
                 return
             # After the key and the 8 bytes of the time, and the step's own key.
             yield _read_number(event[10:])

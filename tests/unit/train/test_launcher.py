@@ -21,7 +21,6 @@ from reelspace.train.train_log import LOG_FILE
 from tests.unit.train.worlds import World, write_world
 
 LIMIT_S = 280.0
-LOOPBACK = "0100007F"
 # The smallest preset: the launcher takes presets only.
 SETTINGS = TrainSettings(
     model="tiny_student", steps=12, batch_size=8, checkpoint_every=4, log_every=1, augment=AugmentSettings(drop_picture=0.0)
@@ -176,34 +175,6 @@ def test_a_frozen_process_is_ended_and_the_launcher_exits_75(world: World, tmp_p
     assert process.returncode == 75
     assert "process 0 gave no sign of life for 10 s" in told
     assert not is_running(worker)
-
-
-def test_a_killed_process_among_two_ends_the_other_and_the_launcher_exits_75(world: World, tmp_path: Path):
-    training = Training(world, tmp_path, SETTINGS.model_copy(update={"num_processes": 2, "steps": 2000}))
-    process = training.start()
-    wait_for(lambda: bool(training.checkpoints()), process)
-    workers = training.worker_pids()
-    assert sorted(workers) == [0, 1]
-    assert listening_addresses(family_of(process.pid)) <= {LOOPBACK}
-    os.kill(workers[1], signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert "ended from outside; run again" in told
-    assert not any(is_running(pid) for pid in workers.values())
-
-
-def family_of(pid: int) -> list[int]:
-    """A process and all it started."""
-    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
-    return [pid, *(member for child in children for member in family_of(child))]
-
-
-def listening_addresses(pids: list[int]) -> set[str]:
-    """The hexadecimal addresses, as the kernel lists them, where the processes listen."""
-    links = [os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-    inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
-    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
-    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
 
 
 @pytest.mark.parametrize(
