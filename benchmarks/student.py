@@ -52,13 +52,13 @@ WARM_UP = 10
 NUM_CLIPS = 300
 
 
-def train(world: World, teacher_steps: int) -> None:
+def train(world: World, teacher_steps: int, student_steps: int) -> None:
     """Run the steps from teacher to evaluation, each unless its manifest is there."""
     os.environ["REELSPACE_STORE"] = world.store
     teacher, shards, labels, student, vectors = (manifest(world, kind) for kind in ("teacher", "shards", "labels", "student", "vectors"))
     shared = {"engine": "torch", "seed": world.seed, "train_until": CUTOFF.isoformat()}
     of_teacher = TrainSettings(steps=teacher_steps).model_dump(mode="json") | shared
-    of_student = distill_preset("tiny").model_dump(mode="json") | shared
+    of_student = distill_preset("tiny").model_dump(mode="json") | shared | {"steps": student_steps}
     of_evaluation = {"cutoff": CUTOFF.isoformat(), "thresholds": BARS, "seed": world.seed}
     truth = str(world.place / "world")
     once(world, "teacher", lambda out: pretrain.run(shards, labels, out, json.dumps(of_teacher)))
@@ -189,12 +189,13 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=None, help="directory that keeps finished steps; default: a temporary one")
     parser.add_argument("--works", type=int, default=3_000)
     parser.add_argument("--teacher-steps", type=int, default=700)
+    parser.add_argument("--student-steps", type=int, default=900)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         world = prepare((arguments.place or Path(scratch)).resolve(), arguments.seed, arguments.works)
-        train(world, arguments.teacher_steps)
+        train(world, arguments.teacher_steps, arguments.student_steps)
         figures = json.loads(opened(world, "evaluation").read("evaluation.json"))
         fast, clip = speed(world, Path(scratch)), from_bytes(world, Path(scratch))
     summary = json.loads(opened(world, "student").read("summary.json"))

@@ -18,7 +18,7 @@ from reelspace.core.errors import UserError
 from reelspace.evaluate.label_reasons import LabelledWork, label_reasons
 from reelspace.model.label_graph import LabelGraphNetwork, SparseRows
 from reelspace.signals.label_graph import LabelGraph, read_graph
-from reelspace.train.assembly import LABEL_HEAD_FILE
+from reelspace.train.label_head import LABEL_HEAD_FILE
 
 _MIN_LOGIT = 0.3  # cosine from which on a work is said to show a label
 

@@ -5,7 +5,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from reelspace.core.errors import UserError
 from reelspace.core.settings import read
@@ -13,13 +13,14 @@ from reelspace.model.clip import ClipSettings
 from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
+from reelspace.model.weights_file import read_weights
 
 
 def load_model(directory: Path) -> tuple[ReelModel, Tokenizer, ModelSettings]:
     """Read a fetched `teacher` or `student` artifact; the model is in evaluation mode."""
     settings = read_settings((directory / "model.json").read_text())
     model = build_model(settings)
-    model.load_state_dict(load_file(directory / "model.safetensors"))
+    model.load_state_dict(read_weights(directory / "model.safetensors"))
     model.eval()
     return model, Tokenizer.load(directory / "tokenizer.json", settings.text_length), settings
 

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.onnx.errors import UnsupportedOperatorError
 
+from reelspace.core.errors import UserError
 from reelspace.model.model import ReelModel
 from reelspace.serving.encoder import OUTPUT
 
@@ -51,6 +53,9 @@ def write_graph(graph: nn.Module, example: Inputs, path: Path, opset: int) -> No
 
     Args:
         example: inputs by name, in the order of the graph's arguments, at least two rows: a single one could be mistaken for a constant.
+
+    Raises:
+        UserError: the operator set has no form of an operator of the graph; names it.
     """
     with warnings.catch_warnings():
         # The TorchScript exporter announces its successor, which embeds source paths in the file.
@@ -58,17 +63,20 @@ def write_graph(graph: nn.Module, example: Inputs, path: Path, opset: int) -> No
         # torch's own group norm tests its input's size, which is the same for every batch.
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean", module=r"(torch|transformers)\.")
         warnings.filterwarnings("ignore", message="Exporting aten::index")
-        torch.onnx.export(
-            graph.eval(),
-            tuple(torch.from_numpy(array) for array in example.values()),
-            str(path),
-            input_names=list(example),
-            output_names=[OUTPUT],
-            dynamic_axes={name: {0: "batch"} for name in (*example, OUTPUT)},
-            opset_version=opset,
-            do_constant_folding=False,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                graph.eval(),
+                tuple(torch.from_numpy(array) for array in example.values()),
+                str(path),
+                input_names=list(example),
+                output_names=[OUTPUT],
+                dynamic_axes={name: {0: "batch"} for name in (*example, OUTPUT)},
+                opset_version=opset,
+                do_constant_folding=False,
+                dynamo=False,
+            )
+        except UnsupportedOperatorError as error:
+            raise UserError(f"{path.name} cannot be written: {' '.join(str(error).split())[:300]} (export.opset = {opset})") from error
 
 
 def run_graph(graph: nn.Module, inputs: Inputs) -> NDArray[np.float32]:

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import Tensor, nn
 
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file, write_artifact, write_manifest_file
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, OutputOccupied, SettingError, StoreUnavailable, UserError
@@ -27,6 +30,7 @@ from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.model.weights_file import read_weights
+from reelspace.serving.graphs import write_graph
 from reelspace.steps import distill
 from reelspace.steps.teacher_outputs import answered
 from reelspace.train.assembly import assemble
@@ -255,6 +259,19 @@ def test_students_of_one_teacher_share_its_answers(place: Place, capfd: pytest.C
 def test_the_answers_name_what_they_were_made_of(place: Place) -> None:
     manifest = place.answers().manifest
     assert set(manifest.parents) == {place.teacher.id, place.world.shards, place.world.labels}
+
+
+class Strange(nn.Module):
+    """A graph with an operator that ONNX has no form of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the eigenvalues."""
+        return torch.linalg.eigvals(x).real
+
+
+def test_22_a_graph_with_an_operator_that_cannot_be_exported_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.onnx cannot be written: .*linalg_eigvals.* \(export\.opset = 17\)"):
+        write_graph(Strange(), {"x": np.eye(3, dtype=np.float32)[None].repeat(2, axis=0)}, tmp_path / "model.onnx", 17)
 
 
 HEADERS = {
