@@ -12,9 +12,10 @@ from reelspace.core.steps import StepRun, run_step
 from reelspace.media.dataset import ShardReader
 from reelspace.model.checkpoint import load_model
 from reelspace.train.data import load_data
+from reelspace.train.input_checks import check_tokens
 from reelspace.train.settings import DistillSettings
 from reelspace.train.teacher_answers import Asked, Places, ask_teacher
-from reelspace.train.teacher_checks import check_label_map, check_tokenizer
+from reelspace.train.teacher_checks import check_label_map
 
 _ASKED = ("num_views", "view_seed", "train_until", "augment", "text_side")
 _INPUTS = ("teacher", "shards", "labels")
@@ -48,7 +49,7 @@ def _ask(run: StepRun, settings: DistillSettings) -> dict[str, object]:
     labels = run.inputs["labels"].fetch(run.scratch / "labels")
     check_label_map(teacher, labels)
     model, tokenizer, sizes = load_model(teacher)
-    check_tokenizer(tokenizer, sizes, teacher)
+    check_tokens(tokenizer, sizes.vocabulary_size)
     data = load_data(ShardReader(run.inputs["shards"]), labels, settings, sizes)
     places = Places(run.output("teacher_outputs"), run.state, run.save_state)
     ids = {name: run.inputs[name].id for name in _INPUTS}

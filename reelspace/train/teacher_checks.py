@@ -1,28 +1,13 @@
-"""What is asked of a teacher's files before they teach: that they fit each other, and the labels of the students."""
+"""What is asked of a teacher's files before they teach: that its labels are those that the works have."""
 
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from reelspace.core.errors import UserError
-from reelspace.model.settings import ModelSettings
-from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.teacher_outputs import LABELS_FILE
 
 _COLUMNS = ["label_id", "text"]
-
-
-def check_tokenizer(tokenizer: Tokenizer, sizes: ModelSettings, where: Path) -> None:
-    """Refuse a tokenizer that tells more tokens than the text tower has.
-
-    Raises:
-        UserError: gives both numbers.
-    """
-    if tokenizer.size > sizes.vocabulary_size:
-        raise UserError(
-            f"expected a tokenizer of at most {sizes.vocabulary_size} entries beside the teacher in {where}, as its text tower has, "
-            f"got one of {tokenizer.size}: the tokenizer is another model's"
-        )
 
 
 def check_label_map(teacher: Path, labels: Path) -> None:
