@@ -42,7 +42,7 @@ from reelspace.steps.finetune import embed_works  # noqa: E402
 from reelspace.steps.presets import journey_preset  # noqa: E402
 
 NUM_HELD_BACK = 4
-WORKS_PER_LABEL = (2, 5, 10, 20)
+WORKS_PER_LABEL = (2, 5, 10)
 MIN_SHARE = 0.8
 EMBED_BATCH = 32
 
@@ -90,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", type=Path, help="generated `demo` world of the seed; generated anew if not given")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=400, help="steps of the teacher's training")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["REELSPACE_STORE"] = str(Path(scratch) / "store")
@@ -100,7 +101,8 @@ def main() -> None:
         held_back = choose_labels(place)
         take_out(place, [label.label_id for label in held_back])
         sections = journey_preset("demo", cutoff=CUTOFF.isoformat())
-        pretrain.run(place.manifest("shards"), place.manifest("seen"), place.manifest("teacher"), json.dumps(sections["pretrain"]))
+        training = json.dumps({**sections["pretrain"], "steps": args.steps})
+        pretrain.run(place.manifest("shards"), place.manifest("seen"), place.manifest("teacher"), training)
         asked = asked_works(place)
         arms = {f"{num}_works": finetuned(place, held_back, num, asked) for num in WORKS_PER_LABEL}
         starts = {start: finetuned(place, held_back, WORKS_PER_LABEL[-1], asked, start=start, steps=1) for start in ("text", "graph")}
@@ -113,6 +115,7 @@ def main() -> None:
             "what": "works after the cut-off ranked by classifiers of labels that the teacher never saw; right: of the label's topic",
             "labels": [{"text": label.text, "works": len(label.works)} for label in held_back],
             "works_asked": len(asked.topic_N),
+            "teacher_steps": args.steps,
             "mean": {arm: round(float(np.mean(list(found.values()))), 4) for arm, found in rows.items()},
             "by_label": {arm: {text: round(value, 4) for text, value in found.items()} for arm, found in rows.items()},
         },
