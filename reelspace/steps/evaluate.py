@@ -136,7 +136,7 @@ def _labels_and_speed(run: StepRun, vectors: Vectors, settings: EvaluateSettings
     figures: Figures = {}
     labels = read_labels(directories[0], vectors.by_name["vector"].shape[1])
     if labels is not None:
-        teacher_NK, student_NK = (labels.logits_BK(torch.from_numpy(vectors.by_name[name])).numpy() for name in ("vector", "student"))
+        teacher_NK, student_NK = (labels.logits_BK(torch.tensor(vectors.by_name[name])).numpy() for name in ("vector", "student"))
         figures |= label_figures(teacher_NK, student_NK, settings.seed)
     if settings.latency_pairs is not None:
         teacher, student = (load_model(directory)[0] for directory in directories)

@@ -5,7 +5,8 @@ ids.npy          int64 [N], rising
 fused.npy, picture.npy, text.npy   float16 [V, N, D]: the work, its picture, the text side; a row of zeros says nothing
 label_head.safetensors, labels.parquet   of the teacher, as it wrote them; no head where it has none
 
-float16 halves the files. Made of length 1 again when it is read, a vector of it has the cosine 1 - 1e-7 with what it was.
+float16 halves the files. Made of length 1 again when it is read, a vector has the cosine 1 - 1e-7 with what it was; of the demo's teacher
+no similarity moves by more than 2e-4, and no probability of a label.
 Legend: V views, N works, B works of a batch, D embedding dimension, K labels.
 """
 

@@ -41,9 +41,9 @@ def test_the_student_learns_and_keeps_the_teachers_space(place: Place, tmp_path:
 
 
 def test_a_second_student_learns_from_the_answers_that_the_teacher_gave_the_first(place: Place):
-    """It differs in size of the batch, steps and weights; the engine that needs no DeepSpeed learns from the same files."""
+    """It differs in steps, weights, engine and number of processes, which all read the same files."""
     first = outputs_of(place)
-    code, told = place.run(*ARGUMENTS, settings={**SETTINGS, "steps": 2, "labels": 0.0, "batch_size": 10, "engine": "torch"})
+    code, told = place.run(*ARGUMENTS, settings={**SETTINGS, "steps": 2, "labels": 0.0, "num_processes": 2, "engine": "torch"})
     assert code == 0, told
     assert outputs_of(place) == first
     assert '"step": "teacher_outputs"' in told

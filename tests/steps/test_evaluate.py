@@ -24,6 +24,7 @@ from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.steps import evaluate
 from reelspace.steps.presets import DEMO_GATE
+from tests.unit.train.students import write_labels
 from tests.unit.train.worlds import FIRST_ID, NUM_WORKS, TOPICS, write_world
 
 IDS = list(range(FIRST_ID, FIRST_ID + NUM_WORKS))
@@ -100,6 +101,8 @@ def write_inputs(place: Place) -> None:
         directory = place.root / "made" / kind
         save_model(directory, ReelModel(settings), Tokenizer.train([f"best {topic}" for topic in TOPICS] * 3, 100, 8))
         (directory / "summary.json").write_text(json.dumps({"num_parameters": 1000 if kind == "teacher" else 500}))
+        if kind == "teacher":
+            write_labels(directory)
         place.put(kind, directory)
     topics_ND = np.eye(24, dtype=np.float32)[TOPIC_N]
     noise_ND = rng(5, "student").standard_normal((NUM_WORKS, 24)).astype(np.float32)
@@ -169,6 +172,8 @@ def test_the_student_is_held_against_its_teacher_in_size_in_what_it_finds_and_in
     assert ratio == pytest.approx(student["video_to_topic_p10"] / teacher["video_to_topic_p10"])
     assert low <= ratio <= high < 1
     assert "times_faster" not in student
+    # Of four labels all are among the best five, whatever the vectors are.
+    assert student["labels_shared_5"] == pytest.approx(1.0)
     thresholds = {"student.times_smaller": 4.0, "student.video_to_topic_p10_ratio": 0.93, "student.times_faster": 3.0}
     artifact = place.run("timed", SETTINGS | {"latency_pairs": 3, "thresholds": thresholds})
     rows = {row["figure"]: row for row in json.loads(artifact.read("gate.json"))["rows"]}
