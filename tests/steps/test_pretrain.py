@@ -76,6 +76,7 @@ def test_a_step_killed_in_training_resumes_to_the_very_weights_of_an_uninterrupt
     assert place.artifact("teacher").read("space.json") == whole.artifact("teacher").read("space.json")
 
 
+@pytest.mark.timeout(600)
 def test_a_training_killed_on_one_machine_goes_on_from_the_store_on_another_to_the_same_losses(
     s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
