@@ -9,10 +9,10 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
-.PHONY: help demo test test-journey test-long test-gpu check compile generate bench images lock preflight clean
+.PHONY: help demo test test-journey test-long test-gpu check compile generate bench bench-1b images lock preflight clean
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 demo: .venv/.installed ## the whole journey on this machine; results in demo-out/
 	$(PYTHON) -m reelspace.cli demo run --out demo-out
@@ -50,6 +50,9 @@ generate: compile ## write every generated file anew
 bench: .venv/.installed ## run every benchmark; results in benchmarks/results/
 	failed=; for script in benchmarks/[a-z]*.py; do $(PYTHON) $$script || failed="$$failed $$script"; done; \
 	  [ -z "$$failed" ] || { echo "a bar is missed, or an error: $$failed" >&2; exit 1; }
+
+bench-1b: .venv/.installed ## three optimizer steps of a model of a billion parameters on this CPU
+	$(PYTHON) -m benchmarks.one_billion
 
 images: ## build the images of the steps and servers with podman
 	for target in signals train serving search; do podman build --target $$target -t reelspace/python-$$target:0.1.0 . || exit 1; done
