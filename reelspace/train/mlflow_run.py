@@ -1,6 +1,6 @@
 """A training as a run of an MLflow tracking server, told through its REST API: MLflow's client would bring dozens of packages.
 
-Source: MLflow REST API 2.0 (experiments/get-by-name and create; runs/create, get, update, log-batch), the same in MLflow 3.
+Source: MLflow REST API 2.0 (experiments/get-by-name and create; runs/create, get, search, update, log-batch), the same in MLflow 3.
 """
 
 import json
@@ -18,21 +18,28 @@ from reelspace.train.sinks import Line
 TOKEN_VARIABLE = "MLFLOW_TRACKING_TOKEN"
 EXPERIMENT = "reelspace"
 RECORD_FILE = "mlflow.json"
-_TIMEOUT = urllib3.Timeout(connect=3.0, read=5.0)
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
 # Limits of one log-batch request.
 _NUM_METRICS, _NUM_PARAMETERS = 1_000, 100
 _MAX_PARAMETER = 500
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
+_TAG = "reelspace.training"
 
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """Where a training is told of, as what, and the file that remembers its run for the next try."""
+    """Where a training is told of, and as what.
+
+    `record` is the file that remembers its run for the next try. `is_resumed`: there was an earlier try, perhaps on another machine,
+    whose file stayed there.
+    """
 
     url: str
     name: str
+    fingerprint: str
     settings: Mapping[str, Any]
     record: Path
+    is_resumed: bool = False
     token: str | None = None
 
 
@@ -44,6 +51,7 @@ class MlflowRun:
         headers = {} if tracking.token is None else {"Authorization": f"Bearer {tracking.token}"}
         self._http = urllib3.PoolManager(timeout=_TIMEOUT, retries=False, headers=headers)
         self._run_id: str | None = None
+        self._has_asked_for_run = False
         self._last_step = 0
 
     def send(self, lines: Sequence[Line]) -> None:
@@ -66,18 +74,34 @@ class MlflowRun:
 
     def _opened(self, at_s: float) -> str:
         """Go on with the run of an earlier try, or begin one."""
-        run_id = self._resumed()
-        if run_id is None:
-            tags = [{"key": "mlflow.source.name", "value": "reelspace.train"}]
-            start = {"run_name": self._tracking.name, "start_time": int(at_s * 1000), "tags": tags}
-            run_id = _text(self._post("runs/create", {"experiment_id": self._experiment(), **start}), "run", "info", "run_id")
+        run = self._remembered()
+        if run is None and self._has_asked_for_run:
+            # A slow server may have made the run after we stopped waiting for its answer.
+            run = self._found(f"attributes.start_time = {int(at_s * 1000)}")
+        elif run is None and self._tracking.is_resumed:
+            run = self._found("attributes.status != 'FINISHED'")
+        if run is None:
+            run_id = self._begun(at_s)
+        else:
+            run_id = _text(run, "info", "run_id")
+            told = run.get("data", {}).get("metrics", [])
+            self._last_step = max((int(metric.get("step", 0)) for metric in told), default=0)
+            self._post("runs/update", {"run_id": run_id, "status": "RUNNING"})
+        if self._has_asked_for_run:
             for parameters in _chunks(list(_parameters(self._tracking.settings)), _NUM_PARAMETERS):
                 self._post("runs/log-batch", {"run_id": run_id, "params": parameters})
-            self._remember(run_id)
+        self._remember(run_id)
         self._run_id = run_id
         return run_id
 
-    def _resumed(self) -> str | None:
+    def _begun(self, at_s: float) -> str:
+        experiment = self._experiment()
+        tags = [{"key": "mlflow.source.name", "value": "reelspace.train"}, {"key": _TAG, "value": self._tracking.fingerprint}]
+        start = {"run_name": self._tracking.name, "start_time": int(at_s * 1000), "tags": tags}
+        self._has_asked_for_run = True
+        return _text(self._post("runs/create", {"experiment_id": experiment, **start}), "run", "info", "run_id")
+
+    def _remembered(self) -> dict[str, Any] | None:
         record = self._tracking.record
         facts = json.loads(record.read_bytes()) if record.is_file() else {}
         if facts.get("url") != self._tracking.url:
@@ -85,10 +109,13 @@ class MlflowRun:
         found = self._get("runs/get", {"run_id": facts["run_id"]})
         if found is None or _text(found, "run", "info", "lifecycle_stage") == "deleted":
             return None
-        told = found["run"].get("data", {}).get("metrics", [])
-        self._last_step = max((int(metric.get("step", 0)) for metric in told), default=0)
-        self._post("runs/update", {"run_id": facts["run_id"], "status": "RUNNING"})
-        return str(facts["run_id"])
+        return dict(found["run"])
+
+    def _found(self, condition: str) -> dict[str, Any] | None:
+        """Ask for the newest run of this training that meets a condition."""
+        wanted = f"tags.`{_TAG}` = '{self._tracking.fingerprint}' and {condition}"
+        asked = {"experiment_ids": [self._experiment()], "filter": wanted, "order_by": ["attributes.start_time DESC"], "max_results": 1}
+        return next(iter(self._post("runs/search", asked).get("runs", [])), None)
 
     def _remember(self, run_id: str) -> None:
         record = self._tracking.record

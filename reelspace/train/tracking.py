@@ -4,7 +4,7 @@ from pathlib import Path
 
 from reelspace.core.settings import identity
 from reelspace.train.event_files import EventFiles
-from reelspace.train.job import TrainJob
+from reelspace.train.job import CHECKPOINTS, TrainJob
 from reelspace.train.mlflow_run import RECORD_FILE, MlflowRun, Tracking
 from reelspace.train.sinks import Background, Sink
 
@@ -14,7 +14,7 @@ def open_sinks(job: TrainJob, fingerprint: str, run: Path, mlflow_token: str | N
 
     Args:
         fingerprint: of the training, which names it there: the same after a resume.
-        run: directory that the next try has too, where the MLflow run is remembered.
+        run: directory of the checkpoints, where the MLflow run is remembered too.
         mlflow_token: bearer token of the MLflow server; None: it asks for none.
     """
     settings = job.run_settings
@@ -23,6 +23,7 @@ def open_sinks(job: TrainJob, fingerprint: str, run: Path, mlflow_token: str | N
     if settings.tensorboard is not None:
         sinks.append(Background("tensorboard", EventFiles(Path(settings.tensorboard) / name)))
     if settings.mlflow is not None:
-        tracking = Tracking(settings.mlflow, name, identity(settings), run / RECORD_FILE, mlflow_token)
+        is_resumed = any((run / CHECKPOINTS).glob("step-*"))
+        tracking = Tracking(settings.mlflow, name, fingerprint, identity(settings), run / RECORD_FILE, is_resumed, mlflow_token)
         sinks.append(Background("mlflow", MlflowRun(tracking)))
     return tuple(sinks)

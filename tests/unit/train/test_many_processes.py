@@ -93,6 +93,7 @@ def test_a_frozen_process_of_two_ends_the_training_when_its_silence_is_over(worl
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_with_the_default_limit_a_frozen_process_of_two_ends_the_training_within_a_minute_and_the_relaunch_resumes_to_equal_losses(
     world: World, tmp_path: Path, whole: dict[int, float]
 ):
@@ -143,6 +144,7 @@ def test_a_machine_that_is_lost_ends_the_other_with_exit_75(world: World, tmp_pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_two_machines_go_on_to_equal_losses_when_started_again_after_the_first_was_lost(
     world: World, tmp_path: Path, whole: dict[int, float]
 ):

@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,8 +29,9 @@ def server():
         yield server
 
 
-def tracking(server: TrackingServer, run: Path, **change: object) -> Tracking:
-    return Tracking(server.url, "pretrain-abc", {"steps": 6, "optimizer": {"learning_rate": 0.1}}, run / "mlflow.json", **change)  # type: ignore[arg-type]
+def tracking(server: TrackingServer, run: Path, **change: Any) -> Tracking:
+    settings = {"steps": 6, "optimizer": {"learning_rate": 0.1}}
+    return Tracking(server.url, "pretrain-abc", "abcdef", settings, run / "mlflow.json", **change)
 
 
 def told(capsys: pytest.CaptureFixture[str], event: str) -> list[dict[str, object]]:
@@ -66,6 +68,27 @@ def test_a_resumed_training_goes_on_in_its_run_and_tells_no_step_twice(server: T
     sink.write(5, {"loss": 5.0})
     sink.close(is_done=True)
     assert [step for step, _ in server.metrics()] == [5]
+
+
+def test_a_training_that_goes_on_on_another_machine_finds_its_unfinished_run(server: TrackingServer, tmp_path: Path):
+    for machine, is_resumed, is_done in (("one", False, False), ("two", True, True), ("three", True, False), ("four", False, False)):
+        (tmp_path / machine).mkdir()
+        sink = Background("mlflow", MlflowRun(tracking(server, tmp_path / machine, is_resumed=is_resumed)))
+        for step in (1, 2, 3) if machine != "two" else (2, 3, 4):
+            sink.write(step, {"loss": float(step)})
+        sink.close(is_done=is_done)
+    # Three found it finished, four is no continuation.
+    assert [[step for step, _ in server.metrics(run)] for run in range(len(server.runs))] == [[1, 2, 3, 4], [1, 2, 3], [1, 2, 3]]
+
+
+def test_a_run_whose_answer_was_lost_is_not_made_twice(server: TrackingServer, tmp_path: Path):
+    server.loses_answer = True
+    sink = Background("mlflow", MlflowRun(tracking(server, tmp_path)), retry_s=0.02)
+    sink.write(1, {"loss": 1.0})
+    sink.close(is_done=True)
+    (run,) = server.runs
+    assert server.metrics() == [(1, 1.0)]
+    assert run["params"] == {"steps": "6", "optimizer.learning_rate": "0.1"}
 
 
 def test_figures_wait_for_a_server_that_comes_back(server: TrackingServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,6 +1,7 @@
 """A tracking server for tests: the part of MLflow's REST API that a training uses, over real HTTP, well, failing or silent."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ class TrackingServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.mood: Literal["well", "failing", "silent"] = "well"
+        self.loses_answer = False
+        """Whether the next run is made and its answer lost on the way."""
         self.experiments: list[str] = []
         self.runs: list[dict[str, Any]] = []
         self.num_requests = 0
@@ -42,8 +45,15 @@ class TrackingServer(ThreadingHTTPServer):
             return 200, {"experiment_id": "7"}
         if method == "runs/create":
             assert asked["experiment_id"] == "7"
-            self.runs.append({"name": asked["run_name"], "status": "RUNNING", "metrics": [], "params": {}})
+            tags = {tag["key"]: tag["value"] for tag in asked["tags"]}
+            facts = {"name": asked["run_name"], "start_time": asked["start_time"], "tags": tags}
+            self.runs.append({**facts, "status": "RUNNING", "metrics": [], "params": {}})
+            if self.loses_answer:
+                self.loses_answer = False
+                return 503, {"message": "made, and then not told"}
             return 200, {"run": self._shown(len(self.runs) - 1)}
+        if method == "runs/search":
+            return 200, {"runs": [self._shown(number) for number in self._searched(asked["filter"])][:1]}
         number = int(asked["run_id"].removeprefix("run-"))
         if number >= len(self.runs):
             return 404, MISSING
@@ -54,6 +64,15 @@ class TrackingServer(ThreadingHTTPServer):
         elif method == "runs/update":
             run["status"] = asked["status"]
         return 200, {"run": self._shown(number)}
+
+    def _searched(self, wanted: str) -> list[int]:
+        """The newest first, as the filter that reelspace sends asks for."""
+        found = re.fullmatch(r"tags\.`reelspace\.training` = '(\w+)' and attributes\.(status != 'FINISHED'|start_time = (\d+))", wanted)
+        assert found, wanted
+        runs = [number for number, run in enumerate(self.runs) if run["tags"]["reelspace.training"] == found[1]]
+        if found[3]:
+            return [number for number in runs if self.runs[number]["start_time"] == int(found[3])]
+        return [number for number in reversed(runs) if self.runs[number]["status"] != "FINISHED"]
 
     def _shown(self, number: int) -> dict[str, Any]:
         last = {metric["key"]: metric for metric in self.runs[number]["metrics"]}
