@@ -105,7 +105,7 @@ class InternalError(ReelspaceError):
 
 
 def as_reelspace_error(error: BaseException) -> ReelspaceError:
-    """Place any error in the tree: a full disk, however wrapped, is DiskFull; what is not ours is InternalError."""
+    """Place any error in the tree: a full disk, however wrapped, is DiskFull, a read-only one temporary; what is not ours InternalError."""
     if isinstance(error, ReelspaceError):
         return error
     for link in _chain(error):
@@ -113,6 +113,8 @@ def as_reelspace_error(error: BaseException) -> ReelspaceError:
             return link
         if _is_disk_full(link):
             return DiskFull(f"the disk is full: {_one_line(link)}; free space and run again")
+        if isinstance(link, OSError) and link.errno == errno.EROFS:
+            return TemporaryError(f"what must be written is read-only: {_one_line(link)}; make it writable and run again")
     return InternalError(f"unexpected {type(error).__name__}: {_one_line(error)}")
 
 

@@ -54,6 +54,12 @@ def test_a_full_disk_under_arrow_is_found() -> None:
     assert isinstance(as_reelspace_error(caught.value), DiskFull)
 
 
+def test_a_disk_that_became_read_only_is_temporary() -> None:
+    found = as_reelspace_error(OSError(errno.EROFS, "Read-only file system", "/store/a"))
+    assert found.exit_code == 75
+    assert "/store/a" in str(found)
+
+
 def test_an_error_of_ours_behind_another_is_found() -> None:
     outer = RuntimeError("outer")
     outer.__cause__ = UserError("inner")

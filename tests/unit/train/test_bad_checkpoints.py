@@ -27,7 +27,7 @@ from reelspace.train.fingerprint import Fingerprint
 from reelspace.train.group import Group
 from reelspace.train.job import TrainJob
 from reelspace.train.loop import Loop
-from tests.unit.train.loops import SETTINGS, make_loop
+from tests.unit.train.loops import make_loop
 from tests.unit.train.test_kill_while_saving import losses
 from tests.unit.train.test_launcher import SETTINGS as TWO_SETTINGS
 from tests.unit.train.test_launcher import Training
@@ -274,31 +274,45 @@ def test_a_flipped_bit_in_a_data_shard_is_refused_by_its_hash_and_the_sample_is_
     assert len(reader.read_all(others)) == NUM_WORKS - 1
 
 
-def test_a_disk_that_fills_up_while_saving_ends_with_75_and_the_training_goes_on_from_the_checkpoint_before(tmp_path: Path, trained: Path):
-    run, script = tmp_path / "run", "mount -t tmpfs -o size={size} tmpfs {run} || exit 99\n{python} -c '{child}' {run}\ncode=$?\n"
+def train_on_a_small_disk(place: Path, size_bytes: int, before: str = "true") -> "subprocess.CompletedProcess[str]":
+    """Train in `place`, a disk of its own; what it holds at the end is copied to `place`.copy."""
     child = (
         "import sys; from pathlib import Path; from reelspace.core.program import run_main; from tests.unit.train.loops import make_loop; "
         "sys.exit(run_main(lambda: make_loop(Path(sys.argv[1])).fit()))"
     )
-    run.mkdir()
-    # One checkpoint fits, a second does not.
-    size = int(1.5 * sum(map(len, content(trained / "checkpoints" / NEWEST).values())))
-    script = script.format(size=size, run=run, python=sys.executable, child=child) + f"cp -r {run} {tmp_path / 'copy'}\nexit $code"
+    place.mkdir()
+    mount = f"mount -t tmpfs -o size={size_bytes} tmpfs {place} || exit 99"
+    script = f"{mount}\n{before}\n{sys.executable} -c '{child}' {place}\ncode=$?\ncp -r {place} {place}.copy\nexit $code"
     # Sums of several threads differ in their last bits.
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run(["unshare", "--mount", "sh", "-c", script], env=alone, capture_output=True, text=True, check=False)
     if found.returncode == 99 or "unshare" in found.stderr:
         pytest.skip(f"needs the right to mount a tmpfs: {found.stderr.strip()}")
+    return found
+
+
+def test_a_disk_that_fills_up_while_saving_ends_with_75_and_the_training_goes_on_from_the_checkpoint_before(tmp_path: Path, trained: Path):
+    # One checkpoint fits, a second does not.
+    size_bytes = int(1.5 * sum(map(len, content(trained / "checkpoints" / NEWEST).values())))
+    found = train_on_a_small_disk(tmp_path / "run", size_bytes)
     assert found.returncode == DiskFull.exit_code == 75, found.stderr
     last = found.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert "free space" in last
     assert "Traceback" not in found.stderr
-    run = tmp_path / "copy"
+    run = tmp_path / "run.copy"
     loop = make_loop(run)
     newest = loop.place.checkpoints.newest(loop.engine)
     assert newest is not None
     assert newest.facts.step == 2
     resume(run)
     assert losses(run) == losses(trained)
-    assert SETTINGS.steps == 6
+
+
+def test_a_run_directory_that_became_read_only_ends_with_75_in_one_line_and_stays_as_it_is(tmp_path: Path, run: Path):
+    place = tmp_path / "place"
+    found = train_on_a_small_disk(place, 64 << 20, before=f"cp -r {run}/. {place} && mount -o remount,ro {place}")
+    assert found.returncode == 75, found.stderr
+    assert "read-only" in found.stderr.splitlines()[-1]
+    assert "Traceback" not in found.stderr
+    assert content(tmp_path / "place.copy") == content(run)
