@@ -6,11 +6,15 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from reelspace.core.settings import PLACE, Settings
 from reelspace.signals.settings import GraphSettings
+from reelspace.train.heartbeat import SILENT_S
 from reelspace.train.keywords import KeywordSettings
 
 Signal = Literal["hashtags", "queries", "comments"]
 Precision = Literal["fp32", "bf16_autocast", "bf16", "bf16_all"]
 ALL_SIGNALS: tuple[Signal, ...] = ("hashtags", "queries", "comments")
+_WEB_ADDRESS = r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$"
+# Torch takes 64 bits; files of settings are read by programs whose integers have a sign.
+_MAX_SEED = (1 << 63) - 1
 
 
 class OptimizerSettings(Settings):
@@ -82,14 +86,34 @@ class ObjectiveSettings(Settings):
         return self
 
 
+class ReadingSettings(Settings):
+    """How works come out of the shards into batches; nothing here changes a batch."""
+
+    memory_mib: int = Field(
+        4096, ge=0, description="Pictures and sounds are decoded once into each process's memory up to this size, MiB; more: read by batch."
+    )
+    cache: str | None = Field(
+        None, min_length=1, description="Directory of samples that were read, which the processes of a machine share; None: memory."
+    )
+    cache_mib: int = Field(1024, ge=0, description="Largest size of the samples kept of one artifact of shards, MiB.")
+    num_reads: int = Field(8, ge=1, le=64, description="Samples read at a time for each batch in the making.")
+    prefetch: int = Field(2, ge=0, le=64, description="Batches made in the background ahead of the step that takes them; 0: none.")
+
+
 class RunSettings(Settings):
     """How long and on what."""
 
-    seed: int = Field(0, ge=0, description="Seed of every draw.")
+    seed: int = Field(0, ge=0, le=_MAX_SEED, description="Seed of every draw.")
     steps: int = Field(300, ge=1, description="Optimizer steps.")
     batch_size: int = Field(96, ge=2, description="Works per optimizer step, over all processes.")
     model: str = Field("tiny", description="Preset of the model.")
     train_until: AwareDatetime | None = Field(None, description="Only works uploaded before this time train; None: all works.")
+    order: Literal["weighted", "shuffled"] = Field(
+        "weighted",
+        description="Works of a step: drawn from all, rare labels more often; or each once an epoch, from a few shards at a time.",
+    )
+    order_window: int = Field(4, ge=1, description="Shards that the order `shuffled` mixes at a time.")
+    reading: ReadingSettings = Field(ReadingSettings(), description="How works are read.", json_schema_extra=PLACE)
     num_processes: int = Field(1, ge=1, le=1024, description="Training processes on this machine.")
     engine: Literal["torch", "deepspeed"] = Field(
         "deepspeed", description="Engine: DeepSpeed, or plain torch (DistributedDataParallel where there are several processes)."
@@ -110,7 +134,28 @@ class RunSettings(Settings):
     )
     checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
     keep_checkpoints: int = Field(2, ge=1, le=100, description="Newest checkpoints that are kept.")
+    keep_best: bool = Field(True, description="Also keep the checkpoint with the lowest mean logged loss since the one before.")
     log_every: int = Field(10, ge=1, description="Steps between lines of train_log.jsonl.")
+    tensorboard: str | None = Field(
+        None,
+        min_length=1,
+        description="Directory for TensorBoard, where a training gets a folder with the figures of its log; None: none.",
+        json_schema_extra=PLACE,
+    )
+    mlflow: str | None = Field(
+        None,
+        pattern=_WEB_ADDRESS,
+        description="http(s) address of an MLflow tracking server that is told the figures of the log, with the bearer token of "
+        "MLFLOW_TRACKING_TOKEN if there is one; None: none.",
+        json_schema_extra=PLACE,
+    )
+    silent_s: float = Field(
+        SILENT_S,
+        ge=5,
+        le=3600,
+        description="Seconds without a sign of life of a process, which gives one each step, after which the training is ended.",
+        json_schema_extra=PLACE,
+    )
     optimizer: OptimizerSettings = OptimizerSettings()
     augment: AugmentSettings = AugmentSettings()
     text_side: TextSideSettings = TextSideSettings()
@@ -160,9 +205,26 @@ class DistillSettings(RunSettings):
     """Distillation of the student."""
 
     model: str = Field("tiny_student", description="Preset of the student.")
-    feature: float = Field(1.0, ge=0, description="Weight of 1 - cosine to the teacher's vector of the same view.")
-    similarity: float = Field(1.0, ge=0, description="Weight of the similarity distribution against the teacher's vectors of the batch.")
-    similarity_temperature: float = Field(0.1, gt=0, description="Temperature of the similarity distribution.")
+    num_views: int = Field(8, ge=1, le=1024, description="Views of each work that the teacher answers for, once; a step shows one of them.")
+    view_seed: int = Field(0, ge=0, description="Seed of the views: students of one teacher, trained with other seeds, share its answers.")
+    feature: float = Field(1.0, ge=0, le=100, description="Weight of 1 - cosine to the teacher's vector of the same view.")
+    similarity: float = Field(
+        1.0, ge=0, le=100, description="Weight of the similarity distribution against the teacher's vectors of the batch."
+    )
+    similarity_temperature: float = Field(0.1, ge=0.01, le=10, description="Temperature of the similarity distribution.")
+    labels: float = Field(
+        0.1, ge=0, le=100, description="Weight of the labels that the teacher's label head tells of the student's vector against its own."
+    )
+    max_bad_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of the teacher's answers that may be not finite before it is refused.", json_schema_extra=PLACE
+    )
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        # The similarity distribution alone leaves the student free to turn the space, and labels see a part of it only.
+        if self.feature == 0:
+            raise ValueError("feature is 0, expected a weight above 0: without it the student need not live in the teacher's space")
+        return self
 
 
 def pretrain_preset(name: str) -> TrainSettings:
@@ -183,5 +245,5 @@ def distill_preset(name: str) -> DistillSettings:
     """Named settings of distillation: `tiny` or `smoke`."""
     optimizer = OptimizerSettings(learning_rate=2e-3)
     if name == "smoke":
-        return DistillSettings(steps=6, batch_size=16, checkpoint_every=2, log_every=1, optimizer=optimizer)
+        return DistillSettings(steps=6, batch_size=16, num_views=2, checkpoint_every=2, log_every=1, optimizer=optimizer)
     return DistillSettings(steps=180, optimizer=optimizer)
