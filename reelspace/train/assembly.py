@@ -1,6 +1,5 @@
 """What is trained: objective, data and tokenizer of a job, equal in every process, and the files of the trained model."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,26 +14,41 @@ from reelspace.core.artifacts import canonical_json, open_artifact
 from reelspace.core.settings import identity
 from reelspace.core.store import open_store
 from reelspace.media.dataset import ShardReader
-from reelspace.model.checkpoint import build_model, load_model, save_model, space_id
+from reelspace.model.checkpoint import build_model, save_model, space_id
 from reelspace.model.model import ReelModel, num_parameters
 from reelspace.model.presets import preset
+from reelspace.model.settings import ModelSettings
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.batches import WordMasks
 from reelspace.train.data import TrainData, load_data
 from reelspace.train.distillation import DistillObjective
+from reelspace.train.fingerprint import Fingerprint, fingerprint
+from reelspace.train.input_checks import check_tokens, warn_of_labels
 from reelspace.train.job import TrainJob
-from reelspace.train.label_head import GraphLabels, LabelHead, make_label_head
+from reelspace.train.label_head import LABEL_HEAD_FILE, GraphLabels, LabelHead, make_label_head
 from reelspace.train.objective import PretrainObjective
 from reelspace.train.public_encoders import checkpoint_digests, first_model
+from reelspace.train.settings import RunSettings
+from reelspace.train.student import assemble_student, copy_labels
+from reelspace.train.teacher_outputs import FACTS_FILE
 from reelspace.train.train_log import LOG_FILE
 from reelspace.train.word_masks import make_masks
 
-LABEL_HEAD_FILE = "label_head.safetensors"
 _MODEL = "model."
 _LABEL_HEAD = "label_head."
 # What may differ between a run and its continuation, or is checked by the checkpoint's layout.
 _NOT_IN_FINGERPRINT = frozenset(
-    {"num_processes", "engine", "zero_stage", "offload", "checkpoint_activations", "checkpoint_every", "keep_checkpoints", "log_every"}
+    {
+        "num_processes",
+        "engine",
+        "zero_stage",
+        "offload",
+        "checkpoint_activations",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "keep_best",
+        "log_every",
+    }
 )
 
 
@@ -47,8 +61,8 @@ class Assembly:
     tokenizer: Tokenizer
     masks: WordMasks | None
     """What masked language modelling hides; None where it has no weight."""
-    fingerprint: str
-    """Hash of what the weights depend on: settings, works, labels, tokenizer."""
+    fingerprint: Fingerprint
+    """What the weights depend on: settings, the model's sizes, works, labels, texts, tokenizer, teacher."""
 
 
 def assemble(job: TrainJob) -> Assembly:
@@ -56,15 +70,17 @@ def assemble(job: TrainJob) -> Assembly:
     reader = ShardReader(open_artifact(open_store(job.store), job.shards))
     torch.manual_seed(job.run_settings.seed)
     if job.kind == "distill":
-        objective, data, tokenizer = _distillation(job, reader)
-        return Assembly(objective, data, tokenizer, None, _fingerprint(job, data, tokenizer))
+        objective, data, tokenizer = assemble_student(job, reader)
+        return Assembly(objective, data, tokenizer, None, _fingerprint(job, data, tokenizer, objective.model.settings))
     assert job.pretrain is not None, "a job's validator saw to it"
     sizes = preset(job.pretrain.model)
     data = load_data(reader, job.labels, job.pretrain, sizes)
+    warn_of_labels(data)
     model, tokenizer = first_model(data, sizes, job.pretrain)
+    check_tokens(tokenizer, model.settings.vocabulary_size)
     pretraining = PretrainObjective(model, make_label_head(data, tokenizer, job.pretrain, model.settings.dimension), job.pretrain.objective)
     masks = make_masks(data, tokenizer, job.pretrain, job.previous)
-    return Assembly(pretraining, data, tokenizer, masks, _fingerprint(job, data, tokenizer))
+    return Assembly(pretraining, data, tokenizer, masks, _fingerprint(job, data, tokenizer, model.settings))
 
 
 def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]) -> None:
@@ -73,7 +89,10 @@ def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]
     model = build_model(assembly.objective.model.settings)
     model.load_state_dict({name.removeprefix(_MODEL): tensor for name, tensor in weights.items() if name.startswith(_MODEL)})
     save_model(out, model, assembly.tokenizer)
-    _write_labels(job, assembly, model, weights)
+    if job.kind == "distill":
+        copy_labels(job)
+    else:
+        _write_labels(job, assembly, model, weights)
     space = json.loads((job.teacher / "space.json").read_text())["space_id"] if job.teacher else space_id(out)
     (out / "space.json").write_text(json.dumps({"space_id": space, "dimension": model.settings.dimension}))
     last = json.loads((out / LOG_FILE).read_text().splitlines()[-1])
@@ -92,28 +111,29 @@ def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]
     (out / "summary.json").write_text(json.dumps(summary, indent=1))
 
 
-def _distillation(job: TrainJob, reader: ShardReader) -> tuple[DistillObjective, TrainData, Tokenizer]:
-    assert job.distill is not None, "a job's validator saw to it"
-    assert job.teacher is not None, "a job's validator saw to it"
-    teacher, tokenizer, facts = load_model(job.teacher)
-    data = load_data(reader, job.labels, job.distill, facts)
-    shared = {name: getattr(facts, name) for name in ("vocabulary_size", "dimension", "frame_size", "text_length", "sound")}
-    sizes = preset(job.distill.model).model_copy(update=shared)
-    return DistillObjective(ReelModel(sizes), teacher, job.distill), data, tokenizer
+def learned_with(settings: RunSettings) -> dict[str, object]:
+    """Give the settings that a run and its continuation must share."""
+    return {name: value for name, value in identity(settings).items() if name not in _NOT_IN_FINGERPRINT}
 
 
-def _fingerprint(job: TrainJob, data: TrainData, tokenizer: Tokenizer) -> str:
-    settings = {name: value for name, value in identity(job.run_settings).items() if name not in _NOT_IN_FINGERPRINT}
+def _fingerprint(job: TrainJob, data: TrainData, tokenizer: Tokenizer, sizes: ModelSettings) -> Fingerprint:
     earlier = job.teacher or job.previous
     teacher = (earlier / "model.safetensors").read_bytes() if earlier else b""
     checkpoints = checkpoint_digests(job.pretrain) if job.pretrain else []
-    facts = {"kind": job.kind, "settings": settings, "shards": job.shards, "labels": data.label_names, "checkpoints": checkpoints}
-    digest = hashlib.sha256(canonical_json(facts))
-    for part in (data.ids_N.tobytes(), data.labels_NK.tobytes(), "\0".join(data.corpus).encode(), teacher):
-        digest.update(hashlib.sha256(part).digest())
+    answers = (job.teacher_outputs / FACTS_FILE).read_bytes() if job.teacher_outputs else b""
     probe_BL, _ = tokenizer.encode_BL(data.corpus[:64])
-    digest.update(probe_BL.tobytes())
-    return digest.hexdigest()
+    parts = {
+        "works": data.ids_N.tobytes(),
+        "labels": data.labels_NK.tobytes(),
+        "label names": canonical_json(data.label_names),
+        "texts": "\0".join(data.corpus).encode(),
+        "tokenizer": probe_BL.tobytes(),
+        "teacher": teacher,
+        "teacher outputs": answers,
+        "public checkpoints": canonical_json(checkpoints),
+    }
+    settings = {**learned_with(job.run_settings), "sizes": identity(sizes)}
+    return fingerprint({"kind": job.kind, "shards": job.shards, **settings}, parts)
 
 
 def _write_labels(job: TrainJob, assembly: Assembly, model: ReelModel, weights: Mapping[str, Tensor]) -> None:

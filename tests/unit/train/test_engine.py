@@ -149,7 +149,7 @@ def test_activations_are_computed_anew_only_where_that_is_asked_for():
     for checkpoints in (False, True):
         engine = make_engine("torch", checkpoint_activations=checkpoints)
         seen = []
-        engine._objective.model.picture.tower.blocks[0].register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        engine._objective.model.picture.tower.blocks[0].register_forward_pre_hook(lambda *_, seen=seen: seen.append(1))
         engine.step(batch_of(0, ALONE), 1e-3)
         calls[checkpoints] = len(seen)
     assert calls == {False: 1, True: 2}
