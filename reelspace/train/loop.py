@@ -65,7 +65,8 @@ class Loop:
         """
         num_steps = self.settings.steps
         with _stop_flag() as stop, closing(self.place.sinks):
-            first = self._resume()
+            with beating(self.place.records, self.place.local_rank, _SAVE_LIMIT_S):
+                first = self._resume()
             with _shown(num_steps, first, is_shown=self.group.rank == 0) as bar:
                 for step in range(first, num_steps):
                     self._step(step, bar)
