@@ -166,8 +166,10 @@ def from_bytes(world: World, scratch: Path) -> dict[str, object]:
 
 
 def clips(world: World, num: int) -> Sequence[bytes]:
-    """Read the newest video files of the world."""
-    paths = sorted((world.place / "world" / "media").glob("*.mp4"))[-num:]
+    """Read the newest video files with sound among those that decode: the world has broken ones too."""
+    index = ShardReader(opened(world, "shards")).index.select(["video_id", "kind", "has_audio"]).to_pylist()
+    ids = [row["video_id"] for row in index if row["kind"] == "video" and row["has_audio"]]
+    paths = [path for path in (world.place / "world" / "media" / f"{video_id:012d}.mp4" for video_id in ids) if path.is_file()][-num:]
     if len(paths) < num:
         raise SystemExit(f"expected {num} clips in {world.place}, got {len(paths)}: raise --works")
     return [path.read_bytes() for path in paths]
