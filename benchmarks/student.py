@@ -1,8 +1,8 @@
 """The student of the generated platform `apps` against its teacher: size, what it finds, labels, speed, and a clip from bytes to labels.
 
-The journey's own steps train and measure both. Speed is taken of the exported graphs, as they are served: one thread, one work at a time,
-in interleaved pairs, in seconds of processor, so that what else the machine does does not count. `--place` keeps what is done, so that
-a run that was stopped goes on.
+The journey's own steps train and measure both. Speed is taken of the exported graphs, which are what is served, and beside it of whole
+requests and of torch: one thread, one work at a time, in interleaved pairs, in seconds of processor, so that what else the machine does
+does not count. `--place` keeps what is done, so that a run that was stopped goes on.
 
     OMP_NUM_THREADS=1 python benchmarks/student.py --place /var/tmp/student
 """
@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -33,9 +35,12 @@ from reelspace.media.dataset import ShardReader  # noqa: E402
 from reelspace.media.decode import decode_media  # noqa: E402
 from reelspace.media.spec import FrameSpec  # noqa: E402
 from reelspace.model.checkpoint import load_model  # noqa: E402
-from reelspace.serving.encoder import Encoder  # noqa: E402
-from reelspace.serving.preprocess import VideoQuery, video_tensors  # noqa: E402
+from reelspace.model.tokenizer import Tokenizer  # noqa: E402
+from reelspace.serving.encoder import OUTPUT, Encoder, open_graph  # noqa: E402
+from reelspace.serving.preprocess import VideoQuery, video_inputs, video_tensors  # noqa: E402
 from reelspace.serving.signatures import EncoderSizes, Signature, video_signature  # noqa: E402
+from reelspace.serving.version import GRAPH_FILE, TOKENIZER_FILE  # noqa: E402
+from reelspace.serving.wire import Tensor  # noqa: E402
 from reelspace.steps import distill, embed, evaluate, export, pretrain  # noqa: E402
 from reelspace.train.settings import TrainSettings, distill_preset  # noqa: E402
 from reelspace.train.teacher_outputs import read_labels  # noqa: E402
@@ -85,48 +90,73 @@ def opened(world: World, kind: str) -> Artifact:
 
 
 def speed(world: World, scratch: Path) -> dict[str, object]:
-    """Give how many times as long the teacher takes as the student, as exported and in torch."""
-    encoders = [open_encoder(world, scratch, model) for model in ("video_encoder", "video_encoder_light")]
+    """Give how many times as long the teacher takes as the student: the exported graph, the request around it, and the model in torch."""
+    served = [open_served(world, scratch, model) for model in ("video_encoder", "video_encoder_light")]
     reader = ShardReader(opened(world, "shards"))
     samples = [
         sample for sample in reader.read_all(reader.video_ids[:200].tolist()) if sample.audio_S is not None and sample.kind == "video"
     ]
-    pairs = []
-    for number in range(NUM_PAIRS + WARM_UP):
-        sample = samples[number % len(samples)]
-        requests = [video_tensors([sample], signature) for _, signature in encoders]
+    graph_P2, request_P2 = np.zeros((NUM_PAIRS, 2)), np.zeros((NUM_PAIRS, 2))
+    for number in range(-WARM_UP, NUM_PAIRS):
         # Which goes first changes from pair to pair.
-        took = {which: seconds_of(encoders[which][0], requests[which]) for which in ((0, 1) if number % 2 else (1, 0))}
-        pairs.append((took[0], took[1]))
-    teacher_P, student_P = np.array(pairs[WARM_UP:]).T
+        for which in (0, 1) if number % 2 else (1, 0):
+            request = video_tensors([samples[number % len(samples)]], served[which].signature)
+            took = served[which].seconds_of_graph(request), served[which].seconds_of_request(request)
+            if number >= 0:
+                graph_P2[number, which], request_P2[number, which] = took
     teacher, student = (load_model(opened(world, kind).fetch(scratch / kind))[0] for kind in ("teacher", "student"))
     in_torch = measure_latency(teacher, student, NUM_PAIRS // 4)
-    low, median, high = np.percentile(teacher_P / student_P, [25, 50, 75])
     return {
-        "times_faster": round(float(median), 2),
-        "times_faster_middle_half": [round(float(low), 2), round(float(high), 2)],
-        "teacher_ms": round(float(np.median(teacher_P)) * 1e3, 2),
-        "student_ms": round(float(np.median(student_P)) * 1e3, 2),
         "pairs": NUM_PAIRS,
-        "times_faster_in_torch": round(in_torch.times_faster, 2),
+        "times_faster": times_of(graph_P2),
+        "of_requests": times_of(request_P2),
+        "in_torch": times_of(np.stack([in_torch.teacher_ms_P, in_torch.student_ms_P], axis=1) / 1e3),
     }
 
 
-def open_encoder(world: World, scratch: Path, model: str) -> tuple[Encoder, Signature]:
-    """Open an exported encoder with one thread."""
+def times_of(seconds_P2: NDArray[np.float64]) -> dict[str, object]:
+    """Give the median ratio of the pairs (teacher, student), the middle half of them, and both medians."""
+    low, median, high = np.percentile(seconds_P2[:, 0] / seconds_P2[:, 1], [25, 50, 75])
+    teacher_ms, student_ms = np.median(seconds_P2, axis=0) * 1e3
+    return {
+        "median": round(float(median), 2),
+        "middle_half": [round(float(low), 2), round(float(high), 2)],
+        "teacher_ms": round(float(teacher_ms), 2),
+        "student_ms": round(float(student_ms), 2),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An exported encoder with one thread, as the backend opens it, and its graph alone."""
+
+    encoder: Encoder
+    signature: Signature
+    graph: InferenceSession
+    tokenizer: Tokenizer
+
+    def seconds_of_graph(self, request: Mapping[str, Tensor]) -> float:
+        """Time the graph alone, in seconds of this thread's processor."""
+        inputs = video_inputs(request, self.tokenizer)
+        start_s = time.thread_time()
+        self.graph.run([OUTPUT], inputs)
+        return time.thread_time() - start_s
+
+    def seconds_of_request(self, request: Mapping[str, Tensor]) -> float:
+        """Time the graph with what is around it in a request: checks, tokens, the answer's tensors."""
+        start_s = time.thread_time()
+        self.encoder.encode_requests([request])
+        return time.thread_time() - start_s
+
+
+def open_served(world: World, scratch: Path, model: str) -> Served:
+    """Open an exported encoder of videos."""
     directory = opened(world, "repository").fetch(scratch / "repository") / model / "1"
     encoder = Encoder(directory, num_threads=1)
     facts = encoder.version
-    assert None not in (facts.num_frames, facts.height, facts.width, facts.num_samples), "an encoder of videos"
     sizes = EncoderSizes(facts.dimension, *(int(size or 0) for size in (facts.num_frames, facts.height, facts.width, facts.num_samples)))
-    return encoder, video_signature(model, sizes)
-
-
-def seconds_of(encoder: Encoder, request: Mapping[str, NDArray[np.generic]]) -> float:
-    """Time one inference in seconds of this thread's processor."""
-    start_s = time.thread_time()
-    encoder.encode_requests([request])
-    return time.thread_time() - start_s
+    tokenizer = Tokenizer.load(directory / TOKENIZER_FILE, facts.text_length)
+    return Served(encoder, video_signature(model, sizes), open_graph(directory / GRAPH_FILE, 1), tokenizer)
 
 
 def from_bytes(world: World, scratch: Path) -> dict[str, object]:
@@ -134,8 +164,8 @@ def from_bytes(world: World, scratch: Path) -> dict[str, object]:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        encoder, signature = open_encoder(world, scratch, "video_encoder_light")
-        labels = read_labels(opened(world, "student").fetch(scratch / "student"), encoder.version.dimension)
+        served = open_served(world, scratch, "video_encoder_light")
+        labels = read_labels(opened(world, "student").fetch(scratch / "student"), served.encoder.version.dimension)
         assert labels is not None, "the teacher of this world has labels"
         parts = {name: np.zeros(NUM_CLIPS) for name in ("decode", "encode", "labels")}
         durations = []
@@ -144,7 +174,7 @@ def from_bytes(world: World, scratch: Path) -> dict[str, object]:
             decoded = decode_media(data, FrameSpec())
             marks.append(time.perf_counter())
             query = VideoQuery(decoded.frames_FHWC, decoded.audio_S, "best of the day")
-            answer = encoder.encode_requests([video_tensors([query], signature)])[0]
+            answer = served.encoder.encode_requests([video_tensors([query], served.signature)])[0]
             assert isinstance(answer, dict), "a clip of the world is a good request"
             marks.append(time.perf_counter())
             torch.topk(labels.logits_BK(torch.from_numpy(answer["EMBEDDING"])), 5)
@@ -179,7 +209,9 @@ def bars(figures: Mapping[str, Mapping[str, object]], fast: Mapping[str, object]
     """Hold every figure against its bar."""
     found = {name: float(str(figures[name.partition(".")[0]][name.partition(".")[2]])) for name in BARS}
     rows = {name: {"value": round(value, 4), "bar": BARS[name], "passed": value >= BARS[name]} for name, value in found.items()}
-    times, p99_s = float(str(fast["times_faster"])), float(str(clip["p99_ms"])) / 1e3
+    median, p99_s = fast["times_faster"], float(str(clip["p99_ms"])) / 1e3
+    assert isinstance(median, dict), "as speed gives it"
+    times = float(median["median"])
     rows["times_faster"] = {"value": times, "bar": TIMES_FASTER, "passed": times >= TIMES_FASTER}
     rows["bytes_to_labels_p99_s"] = {"value": round(p99_s, 4), "bar": CLIP_P99_S, "passed": p99_s < CLIP_P99_S}
     return dict(rows)
