@@ -3,6 +3,7 @@
 The labels of some topics are taken out of the crowd's labels before the teacher is trained. Then classifiers of these labels are
 fine-tuned beside the teacher's own on the first N works that carry each (of the other labelled works before the cut-off all), and rank
 the works after the cut-off, known by media and caption alone. Right is a work of the label's topic, by the truth.
+`_held`: with 20 times the weight decay, which pulls a classifier back to the vector of its name.
 Beside it: the label's text vector, what the trained label graph makes of the label, both without any work, and chance.
 
 `python benchmarks/new_labels.py [--world DIR]` prints one JSON object and writes benchmarks/results/new_labels.json.
@@ -58,6 +59,16 @@ class HeldBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """One fine-tuning: works per label, where the classifiers start, and how it trains; one step leaves the start as it is."""
+
+    num_works: int
+    start: str = "text"
+    steps: int = 300
+    weight_decay: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """The inputs of training as manifest files in a directory, and the generated world."""
 
@@ -104,8 +115,9 @@ def main() -> None:
         training = json.dumps({**sections["pretrain"], "steps": args.steps})
         pretrain.run(place.manifest("shards"), place.manifest("seen"), place.manifest("teacher"), training)
         asked = asked_works(place)
-        arms = {f"{num}_works": finetuned(place, held_back, num, asked) for num in WORKS_PER_LABEL}
-        starts = {start: finetuned(place, held_back, WORKS_PER_LABEL[-1], asked, start=start, steps=1) for start in ("text", "graph")}
+        arms = {f"{num}_works": finetuned(place, held_back, asked, Arm(num)) for num in WORKS_PER_LABEL}
+        arms |= {f"{num}_works_held": finetuned(place, held_back, asked, Arm(num, weight_decay=1.0)) for num in WORKS_PER_LABEL}
+        starts = {start: finetuned(place, held_back, asked, Arm(WORKS_PER_LABEL[-1], start, steps=1)) for start in ("text", "graph")}
         chance = {label.text: float((asked.topic_N == label.topic).mean()) for label in held_back}
     rows = {"chance": chance, **{f"{start}_alone": found for start, found in starts.items()}, **arms}
     write_result(
@@ -176,31 +188,37 @@ def asked_works(place: Place) -> Asked:
     return Asked(embed_works(ids_N, model, tokenizer, reader, EMBED_BATCH), read_works(place.world, ids_N).topic_N)
 
 
-def finetuned(
-    place: Place, held_back: Sequence[HeldBack], num_works: int, asked: Asked, *, start: str = "text", steps: int = 300
-) -> Mapping[str, float]:
-    """Fine-tune on the first works of each label and give each label's average precision; one step leaves the start as it is."""
+def finetuned(place: Place, held_back: Sequence[HeldBack], asked: Asked, arm: Arm) -> Mapping[str, float]:
+    """Fine-tune on the first works of each label and give each label's average precision."""
     carries = {video_id: label.text for label in held_back for video_id in label.works}
-    rows = [{"video_id": video_id, "label": [label.text]} for label in held_back for video_id in label.works[:num_works]]
+    rows = [{"video_id": video_id, "label": [label.text]} for label in held_back for video_id in label.works[: arm.num_works]]
     others = pq.read_table(place.directory / "labels/video_labels.parquet", columns=["video_id"])["video_id"].unique().to_pylist()
     rows += [{"video_id": video_id, "label": []} for video_id in others if video_id not in carries]
-    table = place.directory / f"{num_works}.jsonl"
+    table = place.directory / f"{arm.num_works}.jsonl"
     merged: dict[int, list[str]] = {}
     for row in rows:
         merged.setdefault(int(str(row["video_id"])), []).extend(row["label"])  # type: ignore[arg-type]
     table.write_text("".join(json.dumps({"video_id": video_id, "label": labels}) + "\n" for video_id, labels in merged.items()))
-    change = {"extend": True, "held_out": 0.0, "min_works": 1, "start": start, "steps": steps, "engine": "torch", "max_unknown_share": 1.0}
-    if start == "graph":
+    change = {
+        "extend": True,
+        "held_out": 0.0,
+        "min_works": 1,
+        "start": arm.start,
+        "steps": arm.steps,
+        "engine": "torch",
+        "max_unknown_share": 1.0,
+    }
+    if arm.start == "graph":
         change["min_works"] = 2
     else:
         import_labelled.run(str(table), place.manifest("table"), "{}")
-    if steps == 1:
-        # Of a rate of nearly nothing.
-        change["optimizer"] = {"learning_rate": 1e-12, "weight_decay": 0.0}
-    source = place.manifest("labels" if start == "graph" else "table")
+    change["optimizer"] = {"learning_rate": 1e-12 if arm.steps == 1 else 1e-2, "weight_decay": arm.weight_decay}
+    source = place.manifest("labels" if arm.start == "graph" else "table")
     finetune.run(place.manifest("teacher"), place.manifest("shards"), source, place.manifest("head"), json.dumps(change))
     space = json.loads(place.artifact("teacher").read("space.json"))["space_id"]
-    head = load_head(place.artifact("head").fetch(place.directory / f"head-{start}-{num_works}-{steps}"), space)
+    head = load_head(
+        place.artifact("head").fetch(place.directory / f"head-{arm.start}-{arm.num_works}-{arm.steps}-{arm.weight_decay}"), space
+    )
     scores_NK = head.logits_NK(asked.vectors_ND).numpy()
     return {label.text: asked.average_precision(scores_NK[:, head.classes_K.index(label.text)], label.topic) for label in held_back}
 
