@@ -61,9 +61,17 @@ def check(settings: TrainSettings, machines: PlanSettings) -> None:
     """
     if settings.encoder is not None:
         raise UserError(f"encoder is {settings.encoder}, expected none: only towers of our own are planned")
-    running = settings.model_copy(update={"num_processes": machines.gpus})
     nowhere = Path()
-    check_job(TrainJob(kind="pretrain", store=".", shards="0" * 64, labels=nowhere, out=nowhere, pretrain=running))
+    check_job(TrainJob(kind="pretrain", store=".", shards="0" * 64, labels=nowhere, out=nowhere, pretrain=settings), machines.gpus)
+
+
+def is_allowed(settings: TrainSettings, machines: PlanSettings) -> bool:
+    """Tell whether a training would start with these settings."""
+    try:
+        check(settings, machines)
+    except UserError:
+        return False
+    return True
 
 
 def changed(settings: TrainSettings, **values: Any) -> TrainSettings:
@@ -74,7 +82,7 @@ def changed(settings: TrainSettings, **values: Any) -> TrainSettings:
 def smallest_change(plan: Plan) -> str | None:
     """Name the first single change that makes a plan fit, those that cost least first; None: no single one does."""
     for told, settings, machines in _changes(plan):
-        if make_plan(settings, machines).fits:
+        if is_allowed(settings, machines) and make_plan(settings, machines).fits:
             return told
     return None
 
@@ -87,15 +95,13 @@ def _changes(plan: Plan) -> Iterator[tuple[str, TrainSettings, PlanSettings]]:
     options.append({"checkpoint_activations": True})
     share = settings.batch_size // machines.gpus
     options += [{"micro_batches": parts, "grad_cache": True} for parts in divisors(share) if parts > settings.micro_batches]
-    if settings.engine == "deepspeed":
-        options += [{"precision": "bf16"}] if settings.precision in ("fp32", "bf16_autocast") else []
-        options += [{"offload": "optimizer"}] if settings.zero_stage else []
-        options += [{"offload": "parameters"}] if settings.zero_stage == 3 else []
+    if settings.precision in ("fp32", "bf16_autocast"):
+        options.append({"precision": "bf16"})
+    options += [{"offload": "optimizer"}, {"offload": "parameters"}]
     for values in options:
         if any(getattr(settings, name) != value for name, value in values.items()):
             yield " ".join(f"--set {name}={as_text(value)}" for name, value in values.items()), changed(settings, **values), machines
-    if settings.batch_size % (2 * machines.gpus * settings.micro_batches) == 0:
-        yield f"--gpus {2 * machines.gpus}", settings, machines.model_copy(update={"gpus": 2 * machines.gpus})
+    yield f"--gpus {2 * machines.gpus}", settings, machines.model_copy(update={"gpus": 2 * machines.gpus})
 
 
 def divisors(number: int) -> list[int]:

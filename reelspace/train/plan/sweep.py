@@ -1,13 +1,13 @@
 """The cheapest plan that fits: GPUs, ZeRO stage, offload, parts of a batch and checkpointing, each tried with each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
 from reelspace.core.errors import UserError
 from reelspace.train.plan.memory import GIB
-from reelspace.train.plan.plan import Plan, changed, check, divisors, plan_of, planned_sizes
+from reelspace.train.plan.plan import Plan, changed, divisors, is_allowed, make_plan, plan_of, planned_sizes
 from reelspace.train.plan.settings import PlanSettings
 from reelspace.train.plan.trace import Trace, between, trace
 from reelspace.train.settings import TrainSettings
@@ -27,38 +27,45 @@ def sweep(settings: TrainSettings, machines: PlanSettings) -> list[Plan]:
         UserError: none fits, or none within max_hours.
     """
     lines = _Lines(settings, machines)
-    plans = [lines.plan(candidate, fewer) for candidate, fewer in _candidates(settings, machines)]
-    fitting = [plan for plan in plans if plan.fits]
-    if not fitting:
-        least = min(plans, key=lambda plan: plan.memory.total_bytes)
-        raise UserError(
-            f"none of {len(plans)} plans fits {machines.gpu_memory_gib:g} GiB, the smallest takes {least.memory.total_bytes / GIB:.1f} GiB "
-            f"on each of {least.machines.gpus} GPUs; give more --gpus, a smaller --preset or --precision bf16"
-        )
-    in_time = [plan for plan in fitting if machines.max_hours is None or plan.effort.hours <= machines.max_hours]
-    if not in_time:
-        fastest = min(fitting, key=lambda plan: plan.effort.hours)
-        raise UserError(
-            f"the fastest of {len(fitting)} plans that fit takes {fastest.effort.hours:,.0f} h, expected at most {machines.max_hours:g} h"
-        )
+    ranked = rank([lines.plan(candidate, fewer) for candidate, fewer in _candidates(settings, machines)], machines)
     told: list[Plan] = []
-    for plan in sorted(in_time, key=lambda plan: (plan.effort.gpu_hours, plan.memory.node_bytes)):
-        exact = lines.exact(plan)
+    for plan in ranked:
+        exact = make_plan(plan.settings, plan.machines)
         if exact.fits:
             told.append(exact)
         if len(told) == NUM_TOLD:
             break
     if not told:
-        raise UserError("no plan that fits by estimate does when it is traced; give a larger --gpu-memory or a smaller --micro-batch")
+        raise UserError("no plan that fits by estimate does when it is traced; give a larger --gpu-memory or a smaller batch")
     return told
+
+
+def rank(plans: Sequence[Plan], machines: PlanSettings) -> list[Plan]:
+    """Give the plans that fit and end in time, those with the fewest GPU hours first; of equal ones, those that need less of a machine.
+
+    Raises:
+        UserError: none fits, or none ends in time; tells how far the nearest is.
+    """
+    fitting = [plan for plan in plans if plan.fits]
+    if not fitting:
+        if not plans:
+            raise UserError("no way to cut the batch is one that a training would start with; give a batch_size that --gpus divides")
+        least = min(plans, key=lambda plan: plan.memory.total_bytes)
+        raise UserError(
+            f"none of {len(plans)} plans fits {machines.gpu_memory_gib:g} GiB, the smallest takes {least.memory.total_bytes / GIB:.3g} GiB "
+            f"on each of {least.machines.gpus} GPUs; give more --gpus, a smaller --preset or --precision bf16"
+        )
+    in_time = [plan for plan in fitting if machines.max_hours is None or plan.effort.hours <= machines.max_hours]
+    if not in_time:
+        fastest = min(plan.effort.hours for plan in fitting)
+        raise UserError(f"the fastest of {len(fitting)} plans that fit takes {fastest:,.3g} h, expected at most {machines.max_hours:g} h")
+    return sorted(in_time, key=lambda plan: (plan.effort.gpu_hours, plan.memory.node_bytes))
 
 
 def _candidates(settings: TrainSettings, machines: PlanSettings) -> Iterator[tuple[TrainSettings, PlanSettings]]:
     gpus = [count for count in _halvings(machines.gpus) if settings.batch_size % count == 0]
     offloads: tuple[Offload, ...] = ("none", "optimizer", "parameters")
     for count, stage, offload, checkpoints in product(gpus, range(4), offloads, (False, True)):
-        if (offload != "none" and not stage) or (offload == "parameters" and stage != 3):
-            continue
         fewer = machines.model_copy(update={"gpus": count})
         for parts in divisors(settings.batch_size // count):
             values = {
@@ -69,7 +76,9 @@ def _candidates(settings: TrainSettings, machines: PlanSettings) -> Iterator[tup
                 "micro_batches": parts,
                 "grad_cache": parts > 1,
             }
-            yield changed(settings, **values), fewer
+            candidate = changed(settings, **values)
+            if is_allowed(candidate, fewer):
+                yield candidate, fewer
 
 
 def _halvings(gpus: int) -> list[int]:
@@ -95,13 +104,6 @@ class _Lines:
         workspace_bytes = by_part.peak_bytes - by_part.batch_bytes - by_part.contrast_bytes
         peak_bytes = workspace_bytes + by_share.batch_bytes + by_share.contrast_bytes
         return plan_of(settings, machines, replace(by_share, encoded_bytes=by_part.encoded_bytes, peak_bytes=peak_bytes))
-
-    def exact(self, plan: Plan) -> Plan:
-        """Trace a candidate as it is."""
-        check(plan.settings, plan.machines)
-        return plan_of(
-            plan.settings, plan.machines, trace(planned_sizes(plan.settings), plan.settings, plan.machines.corpus, plan.machines.gpus)
-        )
 
     def _at(self, settings: TrainSettings, works: float) -> Trace:
         key = (settings.checkpoint_activations, settings.grad_cache)

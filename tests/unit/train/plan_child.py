@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from reelspace.model.presets import preset
 from reelspace.model.settings import ModelSettings
+from reelspace.train.engine import Engine
 from reelspace.train.group import Group
+from reelspace.train.objective_base import Objective
 from reelspace.train.plan.example import example_batch, example_objective
 from reelspace.train.plan.settings import CorpusSettings
 from reelspace.train.settings import TrainSettings
@@ -37,9 +40,20 @@ def main() -> None:
 
 def take_steps(sizes: ModelSettings, settings: TrainSettings, corpus: CorpusSettings) -> None:
     """Train a little."""
-    engine = TorchEngine(example_objective(sizes, settings, corpus), settings, Group())
+    objective = example_objective(sizes, settings, corpus)
+    engine: Engine = TorchEngine(objective, settings, Group()) if settings.engine == "torch" else spread(objective, settings)
     for step in range(NUM_STEPS):
         engine.step(example_batch(sizes, settings, corpus, settings.batch_size, step), 1e-4)
+
+
+def spread(objective: Objective, settings: TrainSettings) -> Engine:
+    """Give DeepSpeed's engine in a group of one."""
+    from reelspace.train.deepspeed_engine import DeepSpeedEngine  # optional: the plain engine needs none
+
+    if not dist.is_initialized():
+        os.environ["LOCAL_RANK"] = "0"
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    return DeepSpeedEngine(objective, settings, Group())
 
 
 def resident(key: str) -> int:

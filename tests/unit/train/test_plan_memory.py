@@ -52,11 +52,11 @@ def test_states_of_stage_3_agree_with_deepspeeds_own_estimate(gpus: int, capsys:
 
 
 def test_each_stage_spreads_one_more_kind_of_state():
-    rows = {stage: planned(zero_stage=stage, micro_batches=2) for stage in range(4)}
+    rows = {stage: planned(zero_stage=stage, micro_batches=2) for stage in range(1, 4)}
     total = TRACED.num_parameters
-    assert [size_of(found, "optimizer") for found in rows.values()] == [12 * total, 12 * total // 8, 12 * total // 8, 12 * total // 8]
-    assert [size_of(found, "gradients") for found in rows.values()] == [2 * total, 2 * total, 2 * total // 8, 2 * total // 8]
-    assert [size_of(found, "weights") for found in rows.values()] == [2 * total, 2 * total, 2 * total, 2 * total // 8]
+    assert [size_of(found, "optimizer") for found in rows.values()] == [12 * total // 8] * 3
+    assert [size_of(found, "gradients") for found in rows.values()] == [2 * total, 2 * total // 8, 2 * total // 8]
+    assert [size_of(found, "weights") for found in rows.values()] == [2 * total, 2 * total, 2 * total // 8]
     assert size_of(rows[3], "live weights") == 2 * 1_050 * MILLION
 
 
@@ -106,8 +106,9 @@ DEEP = {"picture_layers": 24, "text_layers": 8, "sound_layers": 4}
         (shape(**DEEP, vocabulary_size=8_000), {}),
         (shape(**DEEP, vocabulary_size=8_000), {"checkpoint_activations": True}),
         (shape(**WIDE, vocabulary_size=8_000), {"micro_batches": 2}),
+        *((shape(), {"engine": "deepspeed", "zero_stage": stage, "batch_size": 2}) for stage in (1, 2, 3)),
     ],
-    ids=["small", "wide", "deep", "deep-checkpointed", "wide-in-parts"],
+    ids=["small", "wide", "deep", "deep-checkpointed", "wide-in-parts", "small-zero-1", "small-zero-2", "small-zero-3"],
 )
 def test_predicted_memory_is_within_a_tenth_of_what_training_takes(sizes: ModelSettings, values: dict[str, Any]):
     settings = TrainSettings.model_validate({"engine": "torch", "batch_size": 4, "label_negatives": 256, **values})
@@ -118,5 +119,5 @@ def test_predicted_memory_is_within_a_tenth_of_what_training_takes(sizes: ModelS
     command = [sys.executable, str(CHILD), *(part.model_dump_json() for part in (sizes, settings, corpus))]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHILD.parents[3])
     assert result.returncode == 0, result.stderr
-    growth = orjson.loads(result.stdout)["growth"]
+    growth = orjson.loads(result.stdout.splitlines()[-1])["growth"]
     assert predicted == pytest.approx(growth, rel=0.1), f"predicted {predicted / GIB:.2f} GiB, measured {growth / GIB:.2f} GiB"

@@ -1,5 +1,7 @@
+from functools import cache
 from itertools import pairwise
 
+import orjson
 import pytest
 import torch
 from torch import nn
@@ -19,8 +21,13 @@ WORKS = 4
 
 
 def traced(num_processes: int = 1, **values: object) -> Trace:
-    settings = TrainSettings.model_validate({"batch_size": WORKS, "label_negatives": 8, "vocabulary_size": MODEL.vocabulary_size, **values})
-    return trace(MODEL, settings, CORPUS, num_processes)
+    return traced_once(num_processes, orjson.dumps(values).decode())
+
+
+@cache
+def traced_once(num_processes: int, values: str) -> Trace:
+    start = {"batch_size": WORKS, "label_negatives": 8, "vocabulary_size": MODEL.vocabulary_size}
+    return trace(MODEL, TrainSettings.model_validate(start | orjson.loads(values)), CORPUS, num_processes)
 
 
 def block_flops(width: int, ratio: int, batch: int, num_tokens: int) -> tuple[int, int]:
