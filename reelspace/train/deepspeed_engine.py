@@ -90,8 +90,10 @@ class DeepSpeedEngine:
         self._load(cut, _TAG)
         self._engine._config.load_universal_checkpoint = False
         for group, own in zip(self._optimizer.param_groups, values, strict=True):
-            # Stage 3 gives every group the weight decay of the first.
+            # Stage 3 gives every group the weight decay of the first, and all one counter of steps, which each would advance.
             group.update(own)
+        for state in self._optimizer.optimizer.state.values():
+            state["step"] = state["step"].clone()
         # Universal checkpoints hold what is trained, and nothing else.
         self._take_buffers(load_file(directory / _BUFFERS))
         self._group.barrier()

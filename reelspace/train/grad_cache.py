@@ -26,8 +26,9 @@ class Forward(Protocol):
 class Cached:
     """The loss of a whole batch and its parts, and for each part of the batch the pass that sends the gradients back.
 
-    What all works share has its gradient in the first one, with which an engine has to begin that keeps a sum of gradients by writing the
-    first and adding the others: DeepSpeed's ZeRO-3 adds to the sum of the step before where the first pass gives a weight nothing.
+    What all works share has half its gradient in the first one and half in the last. A weight that got nothing in the first pass would keep
+    the sum of the step before under DeepSpeed's ZeRO-3, which writes in the first and adds in the others; one that got nothing in the last
+    would keep it under offload, which takes sums to the CPU as the last pass makes them; DistributedDataParallel averages what that uses.
     """
 
     loss: Tensor
@@ -49,8 +50,10 @@ def cache_gradients(forward: Forward, objective: Objective, batch: Batch, parts:
     sizes = [len(part.ids_B) for part in parts]
     pieces = {name: torch.split(gradients[name], sizes) for name in rows if name in gradients}
     own = [{name: pieces[name][number] for name in pieces} for number in range(len(parts))]
-    own[0] |= {name: gradients[name] for name in shared if name in gradients}
-    passes = [(part, Part(begins=False, shares=part is parts[0]), _sender(sent)) for part, sent in zip(parts, own, strict=True)]
+    ends = {0, len(parts) - 1}
+    for number in ends:
+        own[number] |= {name: gradients[name] / len(ends) for name in shared if name in gradients}
+    passes = [(part, Part(begins=False, shares=number in ends), _sender(own[number])) for number, part in enumerate(parts)]
     return Cached(loss.detach(), values, passes)
 
 

@@ -76,10 +76,9 @@ class TorchEngine:
     def _cached(self, batch: Batch, parts: list[Batch]) -> dict[str, float]:
         """Add up the gradients of the parts, contrasted all together."""
         cached = cache_gradients(self._module, self._objective, batch, parts)
-        # The first part, which uses every weight, comes last: DistributedDataParallel averages what the last pass uses.
-        for number in reversed(range(len(parts))):
-            with self._talking(is_last=number == 0):
-                surrogate, _ = self._module(*cached.passes[number])
+        for number, share in enumerate(cached.passes):
+            with self._talking(is_last=number == len(parts) - 1):
+                surrogate, _ = self._module(*share)
                 surrogate.backward()
         return loss_figures([(cached.loss, cached.values)], self._group)
 
