@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reelspace.core.errors import UserError
+from reelspace.search.access.refusal import RequestRefused, kind_of, not_served
 from reelspace.search.access.text_encoder import MAX_TEXT_BYTES, MODEL
 
 MAX_LIMIT: Final = 2048
@@ -29,14 +29,6 @@ QDRANT_QUERIES: Final = frozenset(
     | {"indices", "values", "image", "object"}
 )
 FILTER_KEYS: Final = frozenset({"must", "should", "min_should", "must_not"})
-
-
-class RequestRefused(UserError):
-    """A request that breaks the dialect; the message begins with the field. `status` is the HTTP status."""
-
-    def __init__(self, field: str, message: str, status: int = 400) -> None:
-        super().__init__(f"{field}: {message}")
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ def parse_query(value: Any, dimension: int, where: str = "") -> QueryRequest:
         RequestRefused: 400 naming the field, or 501 naming a feature of Qdrant's that is not served.
     """
     if not isinstance(value, dict):
-        raise RequestRefused(where.rstrip(".") or "body", f"expected an object, got {_kind(value)}")
+        raise RequestRefused(where.rstrip(".") or "body", f"expected an object, got {kind_of(value)}")
     given = {key: item for key, item in value.items() if item is not None}
     _refuse_strange(given, where)
     if "query" not in given:
@@ -115,7 +107,7 @@ def _refuse_strange(given: Mapping[str, Any], where: str) -> None:
         if key in KNOWN_KEYS or (key == "offset" and item == 0) or (key in ("with_vector", "with_vectors") and item is False):
             continue
         if key in QDRANT_KEYS:
-            raise _not_served(f"{where}{key}")
+            raise not_served(f"{where}{key}")
         close = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
         hint = f", the nearest is {close[0]!r}" if close else f", known here: {', '.join(KNOWN_KEYS)}"
         raise RequestRefused(f"{where}{key[:80]}", f"unknown{hint}")
@@ -129,8 +121,8 @@ def _target(value: Any, dimension: int, where: str) -> Target:
     if type(value) is int:
         return PointTarget(_point_id(value, where))
     if isinstance(value, str):
-        raise _not_served(where, "point ids that are UUIDs")
-    raise RequestRefused(where, f"expected a vector, a point id, or {{text, model}}, got {_kind(value)}")
+        raise not_served(where, "point ids that are UUIDs")
+    raise RequestRefused(where, f"expected a vector, a point id, or {{text, model}}, got {kind_of(value)}")
 
 
 def _object_target(value: Mapping[str, Any], dimension: int, where: str) -> Target:
@@ -138,11 +130,11 @@ def _object_target(value: Mapping[str, Any], dimension: int, where: str) -> Targ
         return _target(value["nearest"], dimension, f"{where}.nearest")
     feature = next((key for key in value if key in QDRANT_QUERIES), None)
     if feature is not None:
-        raise _not_served(f"{where}.{feature}")
+        raise not_served(f"{where}.{feature}")
     if not set(value) <= {"text", "model", "options"} or "text" not in value:
         raise RequestRefused(where, f"expected {{text, model}}, got the keys {', '.join(key[:40] for key in list(value)[:8])}")
     if value.get("options"):
-        raise _not_served(f"{where}.options")
+        raise not_served(f"{where}.options")
     if value.get("model") != MODEL:
         raise RequestRefused(f"{where}.model", f"expected {MODEL!r}, got {value.get('model')!r:.80}")
     text = value["text"]
@@ -156,7 +148,7 @@ def _vector(value: Sequence[Any], dimension: int, where: str) -> NDArray[np.floa
         raise RequestRefused(where, f"expected a vector of length {dimension}, got {len(value)}")
     for position, component in enumerate(value):
         if type(component) is not float and type(component) is not int:
-            raise RequestRefused(f"{where}[{position}]", f"expected a number, got {_kind(component)}")
+            raise RequestRefused(f"{where}[{position}]", f"expected a number, got {kind_of(component)}")
     # Checked after the cast: a number can be finite in JSON and not in float32.
     with np.errstate(over="ignore"):
         vector_D = np.array(value, dtype=np.float64).astype(np.float32)
@@ -184,7 +176,7 @@ def _limit(value: Any, where: str) -> int:
 
 def _flag(value: Any, where: str) -> bool:
     if isinstance(value, dict | list):
-        raise _not_served(where, f"{where} with chosen fields")
+        raise not_served(where, f"{where} with chosen fields")
     if not isinstance(value, bool):
         raise RequestRefused(where, f"expected true or false, got {value!r:.40}")
     return value
@@ -192,7 +184,7 @@ def _flag(value: Any, where: str) -> bool:
 
 def _excluded(value: Any, where: str) -> tuple[int, ...]:
     if not isinstance(value, dict):
-        raise RequestRefused(where, f"expected an object, got {_kind(value)}")
+        raise RequestRefused(where, f"expected an object, got {kind_of(value)}")
     ids: dict[int, None] = {}
     for key, conditions in value.items():
         if key not in FILTER_KEYS:
@@ -200,7 +192,7 @@ def _excluded(value: Any, where: str) -> tuple[int, ...]:
         if conditions is None or conditions == []:
             continue
         if key != "must_not":
-            raise _not_served(f"{where}.{key}")
+            raise not_served(f"{where}.{key}")
         listed = conditions if isinstance(conditions, list) else [conditions]
         for number, condition in enumerate(listed):
             ids.update(dict.fromkeys(_has_id(condition, f"{where}.must_not[{number}]")))
@@ -211,12 +203,12 @@ def _excluded(value: Any, where: str) -> tuple[int, ...]:
 
 def _has_id(condition: Any, where: str) -> list[int]:
     if not isinstance(condition, dict) or not condition:
-        raise RequestRefused(where, f"expected a condition, got {_kind(condition)}")
+        raise RequestRefused(where, f"expected a condition, got {kind_of(condition)}")
     if set(condition) != {"has_id"}:
-        raise _not_served(where, f"conditions on {', '.join(key[:40] for key in list(condition)[:4])}")
+        raise not_served(where, f"conditions on {', '.join(key[:40] for key in list(condition)[:4])}")
     ids = condition["has_id"]
     if not isinstance(ids, list):
-        raise RequestRefused(f"{where}.has_id", f"expected a list of ids, got {_kind(ids)}")
+        raise RequestRefused(f"{where}.has_id", f"expected a list of ids, got {kind_of(ids)}")
     return [_point_id(value, f"{where}.has_id[{number}]") for number, value in enumerate(ids)]
 
 
@@ -224,12 +216,3 @@ def _point_id(value: Any, where: str) -> int:
     if type(value) is not int or not 0 <= value <= MAX_ID:
         raise RequestRefused(where, f"expected a point id from 0 to {MAX_ID}, got {value!r:.40}")
     return value
-
-
-def _not_served(where: str, feature: str = "") -> RequestRefused:
-    return RequestRefused(where, f"{feature or where} is not served here", status=501)
-
-
-def _kind(value: Any) -> str:
-    names: dict[type, str] = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
-    return names.get(type(value), "an object")

@@ -16,7 +16,8 @@ from fastapi.routing import APIRoute
 from reelspace.core.errors import ReelspaceError, ServerUnavailable
 from reelspace.core.log import log
 from reelspace.search.access.fanout import Found, Overloaded
-from reelspace.search.access.query_request import QueryRequest, RequestRefused, parse_query, parse_searches
+from reelspace.search.access.query_request import QueryRequest, parse_query, parse_searches
+from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.searcher import Searcher
 from reelspace.search.access.served import Served
 from reelspace.search.access.shard_client import ShardTimeout

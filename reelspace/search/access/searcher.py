@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.search.access.fanout import Fanout, Found
-from reelspace.search.access.query_request import PointTarget, QueryRequest, RequestRefused, TextTarget
+from reelspace.search.access.query_request import PointTarget, QueryRequest, TextTarget
+from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.served import Served
 from reelspace.search.access.shard_client import ModelRefused, ShardQuery
 from reelspace.search.access.text_encoder import TextEncoder

@@ -8,11 +8,11 @@ from reelspace.search.access.query_request import (
     MAX_LIMIT,
     PointTarget,
     QueryRequest,
-    RequestRefused,
     TextTarget,
     VectorTarget,
     parse_query,
 )
+from reelspace.search.access.refusal import RequestRefused
 
 DIMENSION = 4
 GOOD = [0.5, -0.5, 0.5, -0.5]

@@ -1,0 +1,199 @@
+"""Payloads of a shard's rows: the JSON as it was given, and columns of what lies at the keys that filters ask for.
+
+Everything is only ever added at the end: rows, and changes of rows, which are kept beside them and win over what they change.
+So what was found out about the first rows and changes stays true, and a bitmap is brought up to date from the new ones alone.
+
+Legend: N rows, M changes, W rows or changes from a start to the end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from reelspace.core.errors import UserError
+from reelspace.search.compute.filters import Condition, FieldCondition, Filter, HasId, PointId
+from reelspace.search.compute.payload_edits import merged, without
+from reelspace.search.compute.payload_path import parse_key
+from reelspace.search.compute.payload_rows import PayloadRows
+from reelspace.search.compute.payload_values import Growing
+
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+RowsOf = Callable[[Sequence[PointId]], Ints]
+
+
+class PayloadRefused(UserError):
+    """A payload that is no JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """How many rows and changes a bitmap knows of."""
+
+    num_rows: int = 0
+    num_changes: int = 0
+
+
+class Payloads:
+    """The payloads of rows 0 to N - 1. Calls come from one thread at a time."""
+
+    def __init__(self, indexed: Sequence[str] = ()) -> None:
+        """Begin without rows; columns of `indexed` keys are kept for good, of other keys as long as filters ask for them."""
+        self._rows = PayloadRows(indexed)
+        self._changes = PayloadRows(indexed)
+        self._changed_rows = Growing(np.int64)
+        self._last_change: dict[int, int] = {}
+
+    @property
+    def edition(self) -> Edition:
+        """What is known now."""
+        return Edition(self._rows.num_rows, self._changes.num_rows)
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Add rows at the end.
+
+        Raises:
+            PayloadRefused: one is no JSON object; names its place, and no row was added.
+        """
+        for place, payload in enumerate(payloads):
+            _check_object(payload, f"payload {place}")
+        self._rows.append(payloads)
+
+    def overwrite(self, row: int, payload: bytes) -> None:
+        """Replace a row's payload; PayloadRefused if it is no JSON object."""
+        _check_object(payload, f"payload of row {row}")
+        self._last_change[self._checked(row)] = self._changes.num_rows
+        self._changed_rows.extend([row])
+        self._changes.append([payload])
+
+    def set_keys(self, row: int, values: Mapping[str, Any], key: str | None = None) -> None:
+        """Set keys of a row's payload, or of what lies at `key` in it; null deletes a key."""
+        path = () if key is None else parse_key(key)
+        self.overwrite(row, orjson.dumps(merged(self.payload(row), values, path)))
+
+    def delete_keys(self, row: int, keys: Sequence[str]) -> None:
+        """Delete what lies at keys of a row's payload; KeyRefused for a key that names nothing."""
+        self.overwrite(row, orjson.dumps(without(self.payload(row), [parse_key(key) for key in keys])))
+
+    def json(self, row: int) -> bytes:
+        """Give a row's payload as it was written."""
+        change = self._last_change.get(self._checked(row))
+        return self._rows.json(row) if change is None else self._changes.json(change)
+
+    def payload(self, row: int) -> dict[str, Any]:
+        """Give a row's payload."""
+        payload: dict[str, Any] = orjson.loads(self.json(row))
+        return payload
+
+    def index(self, key: str) -> None:
+        """Read a key's column now and keep it for good; KeyRefused for a key that names nothing."""
+        for part in (self._rows, self._changes):
+            part.index(key)
+
+    def mask(self, where: Filter, rows_of: RowsOf, known_N: Mask | None = None, known: Edition | None = None) -> Mask:
+        """Give for each row whether a filter allows it.
+
+        Args:
+            rows_of: the row of each id, -1 for an unknown one; of an id that was written again, its newest row.
+            known_N: what this gave at the edition `known`, so that only what came since is looked at.
+
+        Raises:
+            KeyRefused: a condition's key names nothing.
+        """
+        known = known or Edition()
+        num_rows = self._rows.num_rows
+        mask_N = np.empty(num_rows, dtype=np.bool_)
+        if known_N is not None:
+            mask_N[: known.num_rows] = known_N
+        fresh = slice(known.num_rows, num_rows)
+        mask_N[fresh] = _Window(self._rows, known.num_rows, fresh, num_rows, rows_of).mask(where)
+        changed_W = self._changed_rows.array[known.num_changes :]
+        if len(changed_W):
+            # A row that changed twice is there twice: the last one is assigned last.
+            mask_N[changed_W] = _Window(self._changes, known.num_changes, changed_W, num_rows, rows_of).mask(where)
+        return mask_N
+
+    def to_table(self) -> pa.Table:
+        """Give all rows with their changes applied, and the columns of indexed keys; `from_table` reads it without parsing."""
+        whole = self
+        if self._last_change:
+            whole = Payloads(self._rows.indexed)
+            whole.append([self.json(row) for row in range(self._rows.num_rows)])
+        return whole._rows.to_table()
+
+    @classmethod
+    def from_table(cls, table: pa.Table, indexed: Sequence[str] = ()) -> "Payloads":
+        """Open what `to_table` gave; the JSON stays where it lies, columns of `indexed` keys that are not there are read from it."""
+        payloads = cls(indexed)
+        payloads._rows = PayloadRows.from_table(table, indexed)
+        return payloads
+
+    def _checked(self, row: int) -> int:
+        if not 0 <= row < self._rows.num_rows:
+            raise IndexError(f"expected a row below {self._rows.num_rows}, got {row}")
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Rows of a part from a start to the end; `rows_W` are their numbers in the shard, or the slice of them."""
+
+    part: PayloadRows
+    start: int
+    rows_W: slice | Ints
+    num_rows: int
+    rows_of: RowsOf
+
+    def mask(self, where: Filter) -> Mask:
+        mask_W = np.ones(self.part.num_rows - self.start, dtype=np.bool_)
+        for condition in where.must:
+            mask_W &= self._condition(condition)
+        for condition in where.must_not:
+            mask_W &= ~self._condition(condition)
+        if where.should:
+            mask_W &= self._counts(where.should) >= 1
+        if where.min_should is not None:
+            mask_W &= self._counts(where.min_should.conditions) >= where.min_should.min_count
+        return mask_W
+
+    def _counts(self, conditions: Sequence[Condition]) -> NDArray[np.int32]:
+        counts_W = np.zeros(self.part.num_rows - self.start, dtype=np.int32)
+        for condition in conditions:
+            counts_W += self._condition(condition)
+        return counts_W
+
+    def _condition(self, condition: Condition) -> Mask:
+        if isinstance(condition, Filter):
+            return self.mask(condition)
+        if isinstance(condition, HasId):
+            return self._has_id(condition)
+        return self._field(condition)
+
+    def _field(self, condition: FieldCondition) -> Mask:
+        return self.part.column(condition.key).mask(condition, self.start)
+
+    def _has_id(self, condition: HasId) -> Mask:
+        rows = self.rows_of(condition.ids)
+        wanted_N = np.zeros(self.num_rows, dtype=np.bool_)
+        wanted_N[rows[rows >= 0]] = True
+        return wanted_N[self.rows_W]
+
+
+def payload_rows(table: pa.Table) -> list[bytes]:
+    """Give each row of a table as a JSON object, times in RFC 3339; columns without a value are left out."""
+    rows = ({key: value for key, value in row.items() if value is not None} for row in table.to_pylist())
+    return [orjson.dumps(row, option=orjson.OPT_UTC_Z) for row in rows]
+
+
+def _check_object(payload: bytes, where: str) -> None:
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise PayloadRefused(f"{where}: expected a JSON object, got {payload[:80]!r}: {error}") from error
+    if not isinstance(value, dict):
+        raise PayloadRefused(f"{where}: expected a JSON object, got {payload[:80]!r}")
