@@ -51,6 +51,12 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self._is_backward = False
 
+    def take_peak(self) -> int:
+        """Give the most that was held at a time, and look for the next peak from what is held now."""
+        peak = self.peak_bytes
+        self.peak_bytes = self.full_peak_bytes = self.live_bytes
+        return peak
+
     def take_flops(self) -> int:
         """Give the FLOPs since the last call, without those of what was computed anew."""
         flops, self._flops = self._flops, 0

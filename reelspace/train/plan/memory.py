@@ -80,7 +80,10 @@ def memory(traced: Trace, settings: TrainSettings, plan: PlanSettings) -> Memory
     late_bytes = step.size_bytes + come
     during_bytes = sum(part.size_bytes for part in (*states, *passes) if part.name in _MOVING)
     late = MemoryPart("optimizer step", max(0, late_bytes - during_bytes), f"{step.arithmetic}: what it takes beyond the activations")
-    counted = [*states, *_buffers(shares, settings, plan), *passes, late]
+    # Labels are read when a step begins: no gradient and no activation is there.
+    reading = max(0, traced.refresh_bytes - max(during_bytes, late_bytes))
+    labels = MemoryPart("labels' texts", reading, "traced: reading all of them anew, what it takes beyond the activations")
+    counted = [*states, *_buffers(shares, settings, plan), *passes, late, labels]
     total = sum(part.size_bytes for part in counted)
     margin = MemoryPart("margin", round(total * plan.margin), f"{plan.margin:.0%} of the above")
     return Memory((*counted, margin), _node_bytes(shares, settings, plan))

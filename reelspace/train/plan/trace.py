@@ -32,7 +32,8 @@ class Trace:
     batch_bytes: the process's share of the batch.
     encoded_bytes: what the encoders keep for the backward pass of one part of the share.
     contrast_bytes: what the losses keep beside: the logits between these rows and those of all processes, mostly.
-    peak_bytes: the most that lives at a time, all of the above included; a gradient counts until it has arrived at its parameter.
+    refresh_bytes: the most that lives beside the batch while all labels' texts are read, before a step's first pass.
+    peak_bytes: the most that lives at a time in a pass, all of the above included; a gradient counts until it has arrived at its parameter.
     full_peak_bytes: the same together with the gradients that have arrived by then.
     cache_flops: FLOPs of the first pass of GradCache, which only makes vectors.
     recompute_flops: FLOPs of activations that are computed anew on the way back.
@@ -44,6 +45,7 @@ class Trace:
     batch_bytes: int
     encoded_bytes: int
     contrast_bytes: int
+    refresh_bytes: int
     peak_bytes: int
     full_peak_bytes: int
     forward_flops: int
@@ -104,11 +106,12 @@ class _Step:
         self.parts = batch.parts(num_parts)
         self.contrast_bytes = 0
 
-    def refresh(self) -> int:
-        """Read all labels' texts."""
+    def refresh(self) -> tuple[int, int]:
+        """Read all labels' texts; gives FLOPs and bytes."""
+        self.ledger.take_peak()
         if self.objective.label_head is not None:
             self.objective.label_head.refresh(self.objective.model.encode_text)
-        return self.ledger.take_flops()
+        return self.ledger.take_flops(), self.ledger.take_peak() - self.batch_bytes
 
     def contrast(self, encoded: Encoded, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the losses of what was encoded, and note what they keep."""
@@ -128,7 +131,7 @@ class _Step:
 
 
 def _traced(step: _Step, settings: TrainSettings) -> Trace:
-    refresh_flops = step.refresh()
+    refresh_flops, refresh_bytes = step.refresh()
     run = _cached if settings.grad_cache else _plain
     forward, backward, recompute, cache, encoded_bytes = run(step)
     objective = step.objective
@@ -138,6 +141,7 @@ def _traced(step: _Step, settings: TrainSettings) -> Trace:
         batch_bytes=step.batch_bytes,
         encoded_bytes=encoded_bytes,
         contrast_bytes=step.contrast_bytes,
+        refresh_bytes=refresh_bytes,
         peak_bytes=step.ledger.peak_bytes,
         full_peak_bytes=step.ledger.full_peak_bytes,
         forward_flops=forward,

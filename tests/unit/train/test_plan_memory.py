@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ TRACED = Trace(
     batch_bytes=GIB,
     encoded_bytes=20 * GIB,
     contrast_bytes=GIB,
+    refresh_bytes=0,
     peak_bytes=25 * GIB,
     full_peak_bytes=25 * GIB,
     forward_flops=1,
@@ -79,6 +81,14 @@ def test_optimizer_step_counts_only_beyond_the_activations():
     alone = planned(1)
     # 4 bytes a parameter in place of 23 GiB of activations and workspace; the gradients are there all the time.
     assert size_of(alone, "optimizer step") == 4 * TRACED.num_parameters - (25 - 1) * GIB
+
+
+def test_reading_the_labels_counts_only_beyond_the_activations():
+    settings = TrainSettings(zero_stage=3, precision="bf16", micro_batches=2)
+    few, many = (memory(replace(TRACED, refresh_bytes=size), settings, PlanSettings(gpus=64)) for size in (10 * GIB, 40 * GIB))
+    assert size_of(few, "labels' texts") == 0
+    # Activations, contrast and workspace are 24 GiB, and the gradients are not there yet.
+    assert size_of(many, "labels' texts") == 16 * GIB - 2 * TRACED.num_parameters // 64
 
 
 def test_margin_is_a_share_of_all_parts():
