@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from docs.generate import STEP_SETTINGS
+from pipelines.run import STEPS
 from reelspace.core.errors import SettingError
 from reelspace.core.settings import read
 from reelspace.demo.presets import CUTOFF
@@ -15,7 +16,7 @@ from reelspace.steps.presets import PRESETS, journey_preset
 @pytest.mark.parametrize("cutoff", [CUTOFF.isoformat(), None])
 def test_every_section_of_a_preset_reads_as_its_steps_settings(name: str, cutoff: str | None):
     sections = journey_preset(name, cutoff=cutoff)
-    assert set(sections) == set(STEP_SETTINGS)
+    assert set(sections) == set(STEPS)
     for step, section in sections.items():
         read(getattr(importlib.import_module(f"reelspace.steps.{step}"), STEP_SETTINGS[step]), section)
 
