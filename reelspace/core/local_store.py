@@ -80,6 +80,8 @@ class LocalStore:
             try:
                 os.link(temporary, path)
             except FileExistsError as error:
+                # Who made it may have been killed before its own sync: a caller who is told that it exists may rely on it.
+                _sync_directory(path.parent)
                 raise PreconditionFailed(f"object {key!r} exists in {self.url}") from error
             _sync_directory(path.parent)
         return _etag(data)

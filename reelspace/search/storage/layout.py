@@ -3,6 +3,8 @@
 collections/<c>/collection.json                              Collection
 collections/<c>/current.json                                 CurrentGenerations, replaced by put_if_match only
 collections/<c>/claims/<20-digit n>.json                     which index artifact owns generation number n
+collections/<c>/restored.json                                which snapshot it was made of, if it was (snapshot.py)
+collections/<c>/shards/<s>/log/{<20-digit n>.arrow,floor.json}   writes beyond the generation (log.py, entries.py, floor.py)
 collections/<c>/shards/<s>/generations/<g>/manifest.json     ShardManifest, written last; beside it the files it names
 repository/shard-<c>-<s>/{config.pbtxt, <g>/generation.json} ServedGeneration: what Triton's shard backend reads
 spaces/current.json                                          SpacePointer, the one pointer that promote flips
