@@ -8,7 +8,7 @@ Legend: N rows, M changes, W rows or changes from a start to the end.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -24,11 +24,12 @@ from reelspace.search.compute.payload_values import Growing
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+SURELY_SHALLOW: Final = 200
 RowsOf = Callable[[Sequence[PointId]], Ints]
 
 
 class PayloadRefused(UserError):
-    """A payload that is no JSON object."""
+    """A payload that is no JSON object, or too deep to be written again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,18 @@ class Payloads:
         self._changes.append([payload])
 
     def set_keys(self, row: int, values: Mapping[str, Any], key: str | None = None) -> None:
-        """Set keys of a row's payload, or of what lies at `key` in it; null deletes a key."""
+        """Set keys of a row's payload, or of what lies at `key` in it; null deletes a key.
+
+        Raises:
+            KeyRefused: the key names nothing.
+            PayloadRefused: a value is not of JSON, or the payload would become too deep.
+        """
         path = () if key is None else parse_key(key)
-        self.overwrite(row, orjson.dumps(merged(self.payload(row), values, path)))
+        self.overwrite(row, _dumped(merged(self.payload(row), values, path), f"payload of row {row}"))
 
     def delete_keys(self, row: int, keys: Sequence[str]) -> None:
         """Delete what lies at keys of a row's payload; KeyRefused for a key that names nothing."""
-        self.overwrite(row, orjson.dumps(without(self.payload(row), [parse_key(key) for key in keys])))
+        self.overwrite(row, _dumped(without(self.payload(row), [parse_key(key) for key in keys]), f"payload of row {row}"))
 
     def json(self, row: int) -> bytes:
         """Give a row's payload as it was written."""
@@ -197,3 +203,13 @@ def _check_object(payload: bytes, where: str) -> None:
         raise PayloadRefused(f"{where}: expected a JSON object, got {payload[:80]!r}: {error}") from error
     if not isinstance(value, dict):
         raise PayloadRefused(f"{where}: expected a JSON object, got {payload[:80]!r}")
+    # Only what opens many lists and objects can be deep.
+    if payload.count(b"{") + payload.count(b"[") > SURELY_SHALLOW:
+        _dumped(value, where)
+
+
+def _dumped(payload: Mapping[str, Any], where: str) -> bytes:
+    try:
+        return orjson.dumps(payload)
+    except orjson.JSONEncodeError as error:
+        raise PayloadRefused(f"{where}: expected JSON of at most 254 objects and lists inside each other: {error}") from error

@@ -84,6 +84,23 @@ def test_neighbours_beyond_float64_are_told_apart_by_a_range() -> None:
     assert not one_row({"a": 2**53}, beyond)
 
 
+@pytest.mark.parametrize("value", [2, 2.5, "2020-01-02T03:04:05.000001Z"])
+def test_bounds_are_within_or_without_as_they_say(value: object) -> None:
+    holds = {name: one_row({"a": value}, {"must": [{"key": "a", "range": {name: value}}]}) for name in ("gt", "gte", "lt", "lte")}
+    assert holds == {"gt": False, "gte": True, "lt": False, "lte": True}
+
+
+def test_largest_and_least_whole_numbers_match_themselves() -> None:
+    for value in (2**63 - 1, -(2**63)):
+        assert one_row({"a": value}, {"must": [{"key": "a", "match": {"value": value}}]})
+
+
+def test_as_many_values_as_rows_are_not_taken_for_one_in_each() -> None:
+    payloads = Payloads()
+    payloads.append([b'{"a":[1,2]}', b"{}", b'{"a":3}'])
+    assert allowed(payloads, [], Filter(must=(Match("a", (2,)),))) == [True, False, False]
+
+
 def test_whole_number_beyond_64_bits_has_a_range_and_matches_nothing() -> None:
     huge = {"a": 2**64 - 1}
     assert one_row(huge, {"must": [{"key": "a", "range": {"gt": 1e18}}]})
