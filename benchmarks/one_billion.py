@@ -1,7 +1,8 @@
 """Three optimizer steps of a model of a billion parameters on this machine's CPU: `make bench-1b`.
 
-The `1b` preset's width, depth and vocabulary with small inputs, through the DeepSpeed engine: ZeRO-2, everything in bfloat16, activations
-computed anew. All steps see the same works, so the loss must fall.
+The `1b` preset's width, depth and vocabulary with small inputs, through the DeepSpeed engine, in float32: processors without instructions
+for bfloat16 multiply it a hundred times slower. Stage 0 keeps one copy of the weights; activations are computed anew. All steps see the
+same works, so the loss must fall.
 """
 
 import os
@@ -29,10 +30,9 @@ SMALL = {"frame_size": 64, "num_frames": 1, "text_length": 16, "sound": SoundSet
 SETTINGS = TrainSettings(
     model="1b",
     batch_size=4,
-    zero_stage=2,
-    precision="bf16_all",
+    zero_stage=0,
     checkpoint_activations=True,
-    optimizer=OptimizerSettings(learning_rate=1e-4),
+    optimizer=OptimizerSettings(learning_rate=2e-5),
 )
 
 
@@ -43,7 +43,7 @@ def main() -> int:
     from reelspace.train.deepspeed_engine import DeepSpeedEngine  # reads the environment when it is imported
 
     sizes = preset("1b").model_copy(update=SMALL)
-    corpus = CorpusSettings(num_labels=1_000)
+    corpus = CorpusSettings(num_labels=32)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
         dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=0, world_size=1)
@@ -52,10 +52,11 @@ def main() -> int:
         parameters = num_parameters(objective.model)
         engine = DeepSpeedEngine(objective, SETTINGS, Group())
         ready_s = time.monotonic() - begun_s
+        batch = example_batch(sizes, SETTINGS, corpus, SETTINGS.batch_size)
         losses, seconds = [], []
         for _ in range(NUM_STEPS):
             begun_s = time.monotonic()
-            result = engine.step(example_batch(sizes, SETTINGS, corpus, SETTINGS.batch_size), SETTINGS.optimizer.learning_rate)
+            result = engine.step(batch, SETTINGS.optimizer.learning_rate)
             assert not result.is_skipped, "a step without a finite loss"
             losses.append(round(result.figures["loss"], 4))
             seconds.append(round(time.monotonic() - begun_s, 1))

@@ -1,7 +1,7 @@
 """Write the generated pages of docs/reference, or check that they are current (`--check`).
 
 report.schema.json and report.md from the report's model, cli.md from the command line, settings.md from each step's settings,
-claims.md from the result of benchmarks/ablation.py.
+claims.md from the result of benchmarks/ablation.py, parity.md from that of benchmarks/training_parity.py.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from reelspace.core.settings import Settings
 from reelspace.demo.report import Report, schema
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-ABLATION = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "ablation.json"
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 ARM_FIGURES = {
     "video_to_topic_p10": "video -> topic P@10",
     "video_to_topic_p10_newborn": "newborn topics",
@@ -54,7 +54,8 @@ def pages() -> dict[str, str]:
         "report.md": report_page(),
         "cli.md": cli_page(),
         "settings.md": settings_page(),
-        "claims.md": claims_page(json.loads(ABLATION.read_text())),
+        "claims.md": claims_page(json.loads((RESULTS / "ablation.json").read_text())),
+        "parity.md": parity_page(json.loads((RESULTS / "training_parity.json").read_text())),
     }
 
 
@@ -79,6 +80,33 @@ def claims_page(result: dict[str, Any]) -> str:
             "| arm | " + " | ".join(ARM_FIGURES.values()) + " |",
             "|---" * (len(ARM_FIGURES) + 1) + "|",
             *(f"| `{arm}` | " + " | ".join(_mean(values.get(key)) for key in ARM_FIGURES) + " |" for arm, values in result["arms"].items()),
+            "",
+        ]
+    )
+
+
+def parity_page(result: dict[str, Any]) -> str:
+    """Tell how far the losses of every way to train are from those of the plain loop."""
+    worst = max(value for row in result["rows"].values() for value in row.values())
+    return "\n".join(
+        [
+            "# Parity of the engines",
+            "",
+            "Largest relative difference of the loss over ten steps in float32 against a plain loop of torch in one process, with the same",
+            "works, masks and negatives. With accumulation the plain loop accumulates too; GradCache, checkpointing and offload are held",
+            f"against a loop without them. The bar is {result['bar']:.0e}; the largest difference is {worst:.1e}.",
+            f"Measured by `benchmarks/training_parity.py` on {result['date']}, torch {result['versions']['torch']},",
+            f"DeepSpeed {result['versions']['deepspeed']}.",
+            "",
+            "| training | 1 process | 2 processes |",
+            "|---|---|---|",
+            *(
+                f"| {name} | " + " | ".join(f"{row[num]:.1e}" if num in row else "" for num in "12") + " |"
+                for name, row in result["rows"].items()
+            ),
+            "",
+            f"The gradient of the gathered losses on 4 processes differs from that on one by {result['gradient_on_4_processes']:.1e}",
+            f"of its largest element (bar {result['gradient_bar']:.0e}).",
             "",
         ]
     )

@@ -11,6 +11,7 @@ from reelspace.core.store import open_store
 from reelspace.model.checkpoint import load_model
 from reelspace.train.settings import DistillSettings
 from tests.steps.training_steps import FILES, PRETRAIN, Place, logged
+from tests.unit.train.test_launcher import without_compilers
 
 SETTINGS = DistillSettings(steps=12, batch_size=8, checkpoint_every=4, log_every=1).model_dump(mode="json")
 ARGUMENTS = ("distill", "teacher", "shards", "labels", "student")
@@ -25,8 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def test_the_student_learns_and_keeps_the_teachers_space(place: Place, tmp_path: Path):
-    code, told = place.run(*ARGUMENTS, settings=SETTINGS)
+def test_the_student_learns_without_a_compiler_and_keeps_the_teachers_space(place: Place, tmp_path: Path):
+    code, told = place.run(*ARGUMENTS, settings=SETTINGS, path=without_compilers(tmp_path / "bin"))
     assert code == 0, told
     student, teacher = place.artifact("student"), place.artifact("teacher")
     assert set(student.names()) >= FILES

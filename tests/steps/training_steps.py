@@ -41,17 +41,20 @@ class Place:
     def manifest(self, name: str) -> Path:
         return self.root / f"{name}.json"
 
-    def start(self, step: str, *manifests: str, settings: Mapping[str, Any], threads: int = 1) -> "subprocess.Popen[str]":
-        """Run a step in a process of its own."""
+    def start(
+        self, step: str, *manifests: str, settings: Mapping[str, Any], threads: int = 1, path: str | None = None
+    ) -> "subprocess.Popen[str]":
+        """Run a step in a process of its own, with another PATH where one is given."""
         arguments = [*(str(self.manifest(name)) for name in manifests), json.dumps(settings)]
         code = f"import sys; from reelspace.core.program import run_main; from reelspace.steps import {step}; "
         code += f"sys.exit(run_main(lambda: {step}.run(*sys.argv[1:])))"
         environment = {**os.environ, "REELSPACE_STORE": self.world.store, "OMP_NUM_THREADS": str(threads)}
+        environment |= {} if path is None else {"PATH": path}
         return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
 
-    def run(self, step: str, *manifests: str, settings: Mapping[str, Any]) -> tuple[int, str]:
+    def run(self, step: str, *manifests: str, settings: Mapping[str, Any], path: str | None = None) -> tuple[int, str]:
         """Run a step to its end; gives its exit code and what it wrote to stderr."""
-        process = self.start(step, *manifests, settings=settings)
+        process = self.start(step, *manifests, settings=settings, path=path)
         _, told = process.communicate(timeout=LIMIT_S)
         return process.returncode, told
 

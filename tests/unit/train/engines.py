@@ -25,7 +25,7 @@ from tests.unit.train import builders
 from tests.unit.train.builders import make_data, make_tokenizer
 
 NUM_STEPS = 10
-LIMIT_S = 280.0
+LIMIT_S = 120.0
 # The picture is never hidden: a work with nothing shown has no vector to compare.
 SETTINGS = TrainSettings(batch_size=8, steps=NUM_STEPS, augment=AugmentSettings(drop_picture=0.0))
 
@@ -89,6 +89,6 @@ def run_processes(num: int, tasks: Sequence[Mapping[str, Any]], place: Path) -> 
         )
         for rank in range(num)
     ]
-    told = [process.communicate(timeout=LIMIT_S) for process in processes]
+    told = [process.communicate(timeout=LIMIT_S * len(tasks)) for process in processes]
     assert [process.returncode for process in processes] == [0] * num, told[0][1][-2_000:]
     return [json.loads(line) for line in told[0][0].splitlines() if line.startswith("{")]
