@@ -25,7 +25,11 @@ def beating(records: Path, rank: int, limit_s: float) -> Iterator[None]:
 
     def keep_beating() -> None:
         while time.monotonic() < deadline_s:
-            beat(records, rank)
+            try:
+                beat(records, rank)
+            except OSError:
+                # The block itself will meet what is wrong with the disk, and say so.
+                return
             if done.wait(_INTERVAL_S):
                 return
 

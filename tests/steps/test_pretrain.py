@@ -116,7 +116,7 @@ def _directory(path: Path) -> Path:
         ({"lerning_rate": 1e-3}, "'lerning_rate' is unknown"),
         ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate"),
         ({"batch_size": 1}, "batch_size"),
-        ({"engine": "torch", "num_processes": 2}, "choose deepspeed"),
+        ({"engine": "torch", "offload": "optimizer"}, "choose deepspeed"),
         ({"train_until": "2024-01-01T00:00:00Z"}, "2024-01-01"),
     ],
 )

@@ -1,7 +1,5 @@
 """Towers and fusion against layers written in numpy, their taps, their missing parts and their gradients."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -141,7 +139,7 @@ def test_concatenation_equals_its_reference() -> None:
 
 def test_only_the_progressive_fusion_sees_low_taps() -> None:
     towers = towers_of()
-    changed = (replace(towers[0], taps=(torch.randn(2, 6, 16), towers[0].taps[1])), *towers[1:])
+    changed = (towers[0]._replace(taps=(torch.randn(2, 6, 16), towers[0].taps[1])), *towers[1:])
     for name in NAMES:
         fusion = spread(make_fusion(SMALL.model_copy(update={"fusion": name})))
         differs = (fusion(towers) - fusion(changed)).abs().max().item() > 1e-4

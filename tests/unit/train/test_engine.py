@@ -1,12 +1,9 @@
 """Engines on one process: resumed to the same bits, steps that are not finite, measured and clipped gradients, and their settings."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from reelspace.train.deepspeed_config import deepspeed_config
 from reelspace.train.engine import Engine
@@ -17,20 +14,8 @@ from reelspace.train.universal_checkpoint import Layout
 from tests.unit.train import engines
 from tests.unit.train.engines import NUM_STEPS, SETTINGS, batch_of, losses_of, make_objective, trained_weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.usefixtures("deepspeed_here")]
 ALONE = Group()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    told = {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0"}
-    os.environ.update(told)
-    meeting = tmp_path_factory.mktemp("meeting") / "file"
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-    for name in told:
-        del os.environ[name]
 
 
 def make_engine(name: str, **changes: object) -> Engine:

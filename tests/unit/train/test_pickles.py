@@ -1,31 +1,16 @@
 """What the engines write passes the look through their pickles, and what calls anything else does not."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from reelspace.train.group import Group
 from reelspace.train.pickles import foreign_names
 from tests.unit.train.engines import SETTINGS, losses_of, make_engine
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    told = {"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0"}
-    os.environ.update(told)
-    meeting = tmp_path_factory.mktemp("meeting") / "file"
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
-    for name in told:
-        del os.environ[name]
+pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.usefixtures("deepspeed_here")]
 
 
 @pytest.mark.parametrize(
