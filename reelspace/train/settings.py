@@ -246,4 +246,4 @@ def distill_preset(name: str) -> DistillSettings:
     optimizer = OptimizerSettings(learning_rate=2e-3)
     if name == "smoke":
         return DistillSettings(steps=6, batch_size=16, num_views=2, checkpoint_every=2, log_every=1, optimizer=optimizer)
-    return DistillSettings(steps=300, optimizer=optimizer)
+    return DistillSettings(steps=600, optimizer=optimizer)
