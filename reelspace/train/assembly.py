@@ -143,7 +143,9 @@ def _write_labels(job: TrainJob, assembly: Assembly, model: ReelModel, weights: 
         "text": pa.array([text for _, text in names], pa.large_string()),
     }
     pq.write_table(pa.table(columns), job.out / "labels.parquet")
-    head = getattr(assembly.objective, "label_head", None)
+    assert job.pretrain is not None, "only pretraining makes labels"
+    # A new one: the weights of the trained one may be spread over processes.
+    head = make_label_head(assembly.data, assembly.tokenizer, job.pretrain, model.settings.dimension)
     if head is not None:
         head.load_state_dict({name.removeprefix(_LABEL_HEAD): tensor for name, tensor in weights.items() if name.startswith(_LABEL_HEAD)})
         head.refresh(model.eval().encode_text)

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
+from reelspace.model.checkpoint import load_model
 from reelspace.train.job import TrainJob
 from reelspace.train.launcher import EXIT_FILE
 from reelspace.train.settings import AugmentSettings, TrainSettings
 from reelspace.train.train_log import LOG_FILE
-from tests.unit.train.worlds import World, write_world
+from tests.unit.train.worlds import TOPICS, World, write_world
 
 LIMIT_S = 280.0
 # The smallest preset: the launcher takes presets only.
@@ -116,6 +118,16 @@ def test_a_killed_training_goes_on_to_the_losses_of_an_uninterrupted_one_and_nee
     assert parts.exit_record() == {"exit_code": 0, "error": "", "message": "", "at_s": 0.0}
     names = {"model.safetensors", "model.json", "tokenizer.json", "labels.parquet", "space.json", LOG_FILE, "summary.json"}
     assert names <= {path.name for path in parts.out.iterdir()}
+
+
+def test_a_training_whose_weights_are_spread_writes_a_whole_model_and_label_head(world: World, tmp_path: Path):
+    training = Training(world, tmp_path, SETTINGS.model_copy(update={"zero_stage": 3, "steps": 2}))
+    training.finish()
+    model, _, _ = load_model(training.out)
+    assert all(weight.isfinite().all() for weight in model.state_dict().values())
+    head = load_file(training.out / "label_head.safetensors")
+    assert head["label_vectors"].norm(dim=1).tolist() == pytest.approx([1.0] * len(TOPICS))
+    assert head["network.first"].numel() > 0
 
 
 @pytest.mark.parametrize("marker", ["machine-0", "machine-0/process-0.json"])

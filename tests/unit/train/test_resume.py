@@ -41,14 +41,21 @@ def test_twenty_steps_a_kill_and_twenty_steps_are_forty_straight_ones_bit_for_bi
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_a_training_goes_from_two_processes_to_one_and_back(world: World, tmp_path: Path, stage: int):
+def test_a_training_goes_from_two_processes_to_one_and_back_as_close_as_uninterrupted_ones_of_one_and_two(
+    world: World, tmp_path: Path, stage: int
+):
+    """What rounding alone makes of this world's random works is the measure; test_parity.py has the bar on a calmer one."""
     settings = SETTINGS.model_copy(update={"zero_stage": stage, "num_processes": 2, "checkpoint_every": 4, "keep_checkpoints": 1})
-    whole, parts = Training(world, tmp_path / "whole", settings), Training(world, tmp_path / "parts", settings)
-    whole.finish()
+    alone = settings.model_copy(update={"num_processes": 1})
+    trainings = {"two": settings, "one": alone, "parts": settings}
+    two, one, parts = (Training(world, tmp_path / name, of) for name, of in trainings.items())
+    two.finish()
+    one.finish()
     kill_at(parts, 4)
-    parts.settings = settings.model_copy(update={"num_processes": 1})
+    parts.settings = alone
     kill_at(parts, 8)
     parts.settings = settings
     parts.finish()
-    expected = whole.losses()
-    assert relative_difference([parts.losses()[step] for step in sorted(expected)], list(expected.values())) <= BAR
+    expected = list(two.losses().values())
+    rounding = relative_difference(list(one.losses().values()), expected)
+    assert relative_difference(list(parts.losses().values()), expected) <= max(BAR, 4 * rounding)
