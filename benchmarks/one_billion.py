@@ -29,7 +29,7 @@ NUM_STEPS = 3
 SMALL = {"frame_size": 64, "num_frames": 1, "text_length": 16, "sound": SoundSettings(num_samples=16_000, num_mels=64)}
 SETTINGS = TrainSettings(
     model="1b",
-    batch_size=4,
+    batch_size=2,
     zero_stage=0,
     checkpoint_activations=True,
     optimizer=OptimizerSettings(learning_rate=2e-5),
@@ -43,7 +43,7 @@ def main() -> int:
     from reelspace.train.deepspeed_engine import DeepSpeedEngine  # reads the environment when it is imported
 
     sizes = preset("1b").model_copy(update=SMALL)
-    corpus = CorpusSettings(num_labels=32)
+    corpus = CorpusSettings(num_labels=8)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
         dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=0, world_size=1)
