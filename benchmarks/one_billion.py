@@ -1,7 +1,7 @@
 """Three optimizer steps of a model of a billion parameters on this machine's CPU: `make bench-1b`.
 
 The `1b` preset's width, depth and vocabulary with small inputs, through the DeepSpeed engine, in float32: processors without instructions
-for bfloat16 multiply it a hundred times slower. Stage 0 keeps one copy of the weights; activations are computed anew. All steps see the
+for bfloat16 multiply it by a slow routine. Stage 0 keeps one copy of the weights; activations are computed anew. All steps see the
 same works, so the loss must fall.
 """
 
