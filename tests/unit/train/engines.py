@@ -20,7 +20,7 @@ from reelspace.train.objective import PretrainObjective
 from reelspace.train.schedule import learning_rate
 from reelspace.train.settings import AugmentSettings, TrainSettings
 from reelspace.train.torch_engine import TorchEngine
-from reelspace.train.word_masks import make_masks
+from reelspace.train.word_masks import KeywordMasks, make_masks
 from tests.unit.train import builders
 from tests.unit.train.builders import make_data, make_tokenizer
 
@@ -51,10 +51,15 @@ def make_engine(settings: TrainSettings, group: Group) -> Engine:
     return DeepSpeedEngine(make_objective(), settings, group)
 
 
-def batch_of(step: int, group: Group, settings: TrainSettings = SETTINGS) -> Batch:
+@cache
+def masks() -> KeywordMasks | None:
+    """What is hidden of the small world's texts."""
+    return make_masks(*world(), SETTINGS)
+
+
+def batch_of(step: int, group: Group) -> Batch:
     """A process's part of a step's batch."""
-    data, tokenizer = world()
-    return make_batch(data, tokenizer, settings, step, group.rank, group.world_size, make_masks(data, tokenizer, settings))
+    return make_batch(*world(), SETTINGS, step, group.rank, group.world_size, masks())
 
 
 def losses_of(engine: Engine, group: Group, last: int, first: int = 0) -> list[float]:
