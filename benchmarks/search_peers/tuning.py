@@ -1,0 +1,43 @@
+"""The smallest effort with which a system finds what it should: systems are compared at equal recall."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.search_peers.system import Knob
+
+RECALL_TARGET: Final = 0.95
+NUM_TUNING: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A setting and the recall at 10 that all queries have with it."""
+
+    knob: Knob
+    recall: float
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the recall is the target or more."""
+        return self.recall >= RECALL_TARGET
+
+
+def smallest(knobs: Sequence[Knob], num_queries: int, recall_of: Callable[[Knob, int], float]) -> Tuned:
+    """Give the first setting that reaches the target on some queries and then on all.
+
+    Args:
+        knobs: in rising effort, at least one.
+        recall_of: the recall with a setting over that many queries.
+
+    Returns:
+        When none reaches the target, the one that found most on the first queries.
+    """
+    best, best_few = knobs[0], -1.0
+    for knob in knobs:
+        few = recall_of(knob, min(NUM_TUNING, num_queries))
+        if few >= RECALL_TARGET and (recall := recall_of(knob, num_queries)) >= RECALL_TARGET:
+            return Tuned(knob, recall)
+        if few > best_few:
+            best, best_few = knob, few
+    return Tuned(best, recall_of(best, num_queries))
