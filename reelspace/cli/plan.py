@@ -1,4 +1,4 @@
-"""`reelspace plan`: what a training takes, before it is paid for. Rooms load inside commands."""
+"""`reelspace plan`: what a training or a search cluster takes, before it is paid for. Rooms load inside commands."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,3 +92,53 @@ def train(
         change = smallest_change(plans[0])
         advice = f"the smallest change that fits: {change}" if change else "no single change fits; --sweep searches all of them together"
         raise UserError(f"expected a plan of at most {machines.gpu_memory_gib:g} GiB for each GPU, got one that does not fit; {advice}")
+
+
+@app.command()
+def search(
+    rows: Annotated[str | None, typer.Option(help="Rows of the collection, e.g. 1e9; needed unless --settings has them.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Numbers of a vector.")] = None,
+    recall: Annotated[float | None, typer.Option(help="Share of the 10 nearest that must be found.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Queries a second.")] = None,
+    writes: Annotated[float | None, typer.Option(help="Rows written a second.")] = None,
+    metric: Annotated[str | None, typer.Option(help="cosine, dot or euclid.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory of a machine without GPU, e.g. 128GiB.")] = None,
+    gpu_memory: Annotated[str | None, typer.Option(help="Memory of a GPU, e.g. 24GB.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Shards; one for each machine that memory needs if not given.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Least copies of every shard.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--settings", help="JSON file of the plan's settings, e.g. examples/plans/talk-search.json.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting of the plan: margin=0.3, gpu.usd_per_hour=0.6.")
+    ] = None,
+    show: Annotated[list[str] | None, typer.Option("--show", help="Show the arithmetic of this index type, too, e.g. ivf_pq64.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
+) -> None:
+    """Tell the index types, machines, requests and money of a search cluster, with the arithmetic."""
+    import orjson
+
+    from reelspace.core.errors import UserError
+    from reelspace.search.planning.plan import make_plan
+    from reelspace.search.planning.request import gb, kinds, read_settings, whole
+    from reelspace.search.planning.table import as_json as json_of
+    from reelspace.search.planning.table import lines
+
+    options: dict[str, object] = {
+        "rows": None if rows is None else whole("--rows", rows),
+        "dimension": dimension,
+        "recall": recall,
+        "rate": rate,
+        "writes": writes,
+        "metric": metric,
+        "shards": shards,
+        "replicas": replicas,
+        "cpu.memory_gb": None if memory is None else gb("--memory", memory),
+        "gpu.memory_gb": None if gpu_memory is None else gb("--gpu-memory", gpu_memory),
+    }
+    shown = kinds("--show", show or [])
+    plan = make_plan(read_settings(file, options, overrides or []))
+    typer.echo(orjson.dumps(json_of(plan), option=orjson.OPT_INDENT_2) if as_json else "\n".join(lines(plan, shown)))
+    if plan.best is None:
+        why = "; ".join(f"{name}: {why}" for name, why in plan.impossible.items())
+        raise UserError(f"expected an index type that reaches a recall of {plan.settings.recall:g}, none does or fits: {why}")

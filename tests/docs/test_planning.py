@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "guides" / "planning.md").read_text()
 COMMANDS = re.findall(r"^reelspace (plan train .*)$", GUIDE, re.MULTILINE)
+SEARCHES = re.findall(r"^reelspace (plan search .*)$", GUIDE, re.MULTILINE)
 # Those of large models take a minute each; the files they read are planned in the tests of the plan.
 QUICK = [command for command in COMMANDS if "--preset base" in command]
 
@@ -29,9 +30,21 @@ def test_command_of_the_guide_runs_and_shows_the_parts_that_the_guide_names(comm
         assert re.search(rf"^{part} ", result.stdout, re.MULTILINE), part
 
 
+def test_searches_of_the_guide_run_and_print_the_lines_that_it_quotes():
+    printed = ""
+    for command in SEARCHES:
+        result = run(command)
+        assert result.returncode == 0, result.stderr
+        printed += result.stdout
+    (quoted,) = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
+    assert [line for line in quoted.splitlines() if line not in printed.splitlines()] == []
+
+
 def test_every_option_and_file_that_the_guide_names_exists():
-    shown = run("plan train --help").stdout
     assert len(COMMANDS) >= 4
-    named = {option for command in COMMANDS for option in re.findall(r"--[a-z-]+", command)}
-    assert sorted(option for option in named if option not in shown) == []
+    assert len(SEARCHES) >= 2
+    for kind, commands in (("train", COMMANDS), ("search", SEARCHES)):
+        shown = run(f"plan {kind} --help").stdout
+        named = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
+        assert sorted(option for option in named if option not in shown) == []
     assert all((ROOT / name).exists() for name in re.findall(r"`((?:examples|tests|benchmarks)/[\w./-]+)`", GUIDE))

@@ -109,6 +109,9 @@ def test_nothing_is_left_where_ids_of_two_kinds_meet(tmp_path: Path) -> None:
 
 def test_a_file_of_that_name_stays_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "v.npy").write_text("mine")
+    batches = in_parts([1], vectors(1))
     with pytest.raises(OutputOccupied, match=r"v\.npy exists"):
-        write_npy(tmp_path / "v.npy", [], DIMENSION)
+        write_npy(tmp_path / "v.npy", batches, DIMENSION)
+    # Told before anything was read.
+    assert len(list(batches)) == 1
     assert (tmp_path / "v.npy").read_text() == "mine"
