@@ -44,18 +44,16 @@ class Effort:
 
 def effort(kind: Kind, dimension: int, rows: int, shard_rows: float, target: float) -> Effort:
     """Choose the quickest measured setting that reaches a recall, or one close to the best where none does."""
-    curve = curve_for(kind, shard_rows)
-    tried = [_tried(kind, curve, point, dimension, rows, shard_rows, target) for point in curve.points]
+    curve, tried = curve_for(kind, shard_rows), []
+    tenfolds, grown = tenfolds_beyond(kind, curve.rows, rows, shard_rows), growth(kind, curve.rows, shard_rows)
+    longer = 1.0 if kind == "ivf_pq64" else dimension / DIMENSION
+    for point in curve.points:
+        fall = fall_per_tenfold(kind, point.effort)
+        recall = max(0.0, point.recall - fall * tenfolds)
+        tried.append(Effort(point, curve.rows, fall, tenfolds, recall, recall >= target, grown, point.seconds * grown * longer))
     best = max(one.recall for one in tried)
     enough = [one for one in tried if one.reaches] or [one for one in tried if one.recall >= best - _LITTLE]
     return min(enough, key=lambda one: one.seconds)
-
-
-def _tried(kind: Kind, curve: Curve, point: Point, dimension: int, rows: int, shard_rows: float, target: float) -> Effort:
-    fall, tenfolds = fall_per_tenfold(kind, point.effort), tenfolds_beyond(kind, curve.rows, rows, shard_rows)
-    recall, grown = max(0.0, point.recall - fall * tenfolds), growth(kind, curve.rows, shard_rows)
-    longer = 1.0 if kind == "ivf_pq64" else dimension / DIMENSION
-    return Effort(point, curve.rows, fall, tenfolds, recall, recall >= target, grown, point.seconds * grown * longer)
 
 
 def curve_for(kind: Kind, shard_rows: float) -> Curve:

@@ -64,7 +64,7 @@ def write_table(path: Path, batches: Iterable[Batch], dimensions: Mapping[str, i
 
 def ids_path_of(path: Path) -> Path:
     """Give the file in which `write_table` puts the ids of a file without them."""
-    return path.with_name(f"{path.stem}.ids.npy")
+    return path.with_name(f"{path.name}.ids.npy")
 
 
 def _checked_suffix(path: Path) -> str:
