@@ -1,4 +1,4 @@
-"""`python -m reelspace.gateway --store DIR --triton-grpc HOST:PORT --triton-http HOST:PORT --port P`: one gateway process."""
+"""`python -m reelspace.gateway --store DIR --backend local --port P`, or with `--triton-grpc` and `--triton-http`: one gateway process."""
 
 import argparse
 import sys
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from reelspace.core.program import run_main
 from reelspace.core.settings import read
 from reelspace.core.store import open_store
-from reelspace.gateway.app import create_app
+from reelspace.gateway.app import ServedModels, create_app
 from reelspace.gateway.server import serve
 from reelspace.gateway.settings import GatewaySettings
+from reelspace.gateway.surroundings import connector
 from reelspace.search.access.served import read_served
 from reelspace.serving.upstream import fetch_signatures
 
@@ -18,19 +19,28 @@ def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
     """Read the command line strictly."""
     parser = argparse.ArgumentParser(prog="python -m reelspace.gateway", description="Serve what was promoted.", allow_abbrev=False)
     parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix")
-    parser.add_argument("--triton-grpc", required=True, help="host:port of Triton's gRPC")
-    parser.add_argument("--triton-http", required=True, help="host:port of Triton's HTTP")
+    parser.add_argument("--backend", default="triton", help="where shards run: triton, or local for this process")
+    parser.add_argument("--triton-grpc", help="host:port of Triton's gRPC")
+    parser.add_argument("--triton-http", help="host:port of Triton's HTTP")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; 0 takes a free one")
     return read(GatewaySettings, vars(parser.parse_args(arguments)))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read what was promoted, ask Triton for the encoders' tensors, and serve."""
+    """Read what was promoted, ask Triton for the encoders' tensors, and serve.
+
+    Raises:
+        ArtifactMissing: shards are on Triton, and nothing was promoted that could be there.
+    """
     settings = parse_arguments(arguments)
-    served = read_served(open_store(settings.store))
-    signatures = fetch_signatures(f"http://{settings.triton_http}", sorted(served.encoders))
-    serve(create_app(settings, served, signatures), settings)
+    store = open_store(settings.store)
+    models = None
+    if settings.triton_http is not None:
+        versions = read_served(store).encoders
+        models = ServedModels(fetch_signatures(f"http://{settings.triton_http}", sorted(versions)), versions)
+    serve(create_app(settings, store, connector(settings, store), models), settings)
 
 
 if __name__ == "__main__":

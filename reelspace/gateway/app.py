@@ -1,76 +1,73 @@
-"""The gateway's application: the routers of search and serving, health and metrics, around what was promoted."""
+"""The gateway's application: the routers of search and serving, health and metrics."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import orjson
-import tritonclient.grpc.aio as triton
 from fastapi import FastAPI, Response
 
 from reelspace.core.errors import ReelspaceError
+from reelspace.core.store import Store
+from reelspace.gateway.grpc_dialect import serving_grpc
 from reelspace.gateway.metrics import Metrics, MetricsMiddleware
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.search.access import text_encoder
-from reelspace.search.access.fanout import Fanout
-from reelspace.search.access.routes import collections_router
-from reelspace.search.access.searcher import Searcher
-from reelspace.search.access.served import Served
-from reelspace.search.access.shard_client import CHANNEL_OPTIONS, TritonShard
-from reelspace.search.access.text_encoder import TextEncoder
-from reelspace.search.storage.layout import shard_model
+from reelspace.gateway.surroundings import Connect
+from reelspace.search.access.catalog import Catalog
+from reelspace.search.access.routes import dialect_router
+from reelspace.search.scheduling.create import create_collection
 from reelspace.serving.routes import v2_router
 from reelspace.serving.signatures import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """The promoted encoders that /v2 offers: tensors and version by model."""
+
+    signatures: Mapping[str, Signature]
+    versions: Mapping[str, int]
 
 
 @dataclass
 class _Running:
     """What exists between the start of the server and its end."""
 
-    searcher: Searcher | None = None
+    catalog: Catalog | None = None
 
-    def get(self) -> Searcher:
-        assert self.searcher is not None, "requests come after the start"
-        return self.searcher
+    def get(self) -> Catalog:
+        assert self.catalog is not None, "requests come after the start"
+        return self.catalog
 
 
-def create_app(settings: GatewaySettings, served: Served, signatures: Mapping[str, Signature]) -> FastAPI:
+def create_app(settings: GatewaySettings, store: Store, connect: Connect, models: ServedModels | None = None) -> FastAPI:
     """Make the application.
 
     Args:
-        served: the promoted collection and encoders.
-        signatures: tensors of the encoders that /v2 offers, by model.
+        connect: makes the connections to shards and encoders, in the server's event loop.
+        models: what /v2 offers; None leaves it out.
     """
     metrics, running = Metrics(), _Running()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # A gRPC channel belongs to the event loop that it is made in.
-        client = triton.InferenceServerClient(settings.triton_grpc, channel_args=CHANNEL_OPTIONS)
-        running.searcher = make_searcher(client, settings, served, metrics)
-        try:
-            yield
-        finally:
-            await client.close()
+        async with connect() as surroundings:
+            catalog = Catalog(store, surroundings, create_collection, settings.fanout, metrics.count_batch)
+            try:
+                await catalog.start()
+                running.catalog = catalog
+                async with serving_grpc(app.state.grpc_listener, running.get, settings, metrics):
+                    yield
+            finally:
+                await catalog.close()
 
     app = FastAPI(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.grpc_listener = None  # `serve` opens it
     app.add_middleware(MetricsMiddleware, metrics=metrics)
-    app.include_router(collections_router(running.get))
-    app.include_router(v2_router(f"http://{settings.triton_http}", signatures, versions=served.encoders))
+    app.include_router(dialect_router(running.get))
+    if models is not None and settings.triton_http is not None:
+        app.include_router(v2_router(f"http://{settings.triton_http}", models.signatures, versions=models.versions))
     _add_health(app, running, metrics, settings.ready_timeout_s)
     return app
-
-
-def make_searcher(client: triton.InferenceServerClient, settings: GatewaySettings, served: Served, metrics: Metrics) -> Searcher:
-    """Connect a served collection with Triton's models at the promoted versions."""
-    collection = served.collection
-    shards = [
-        TritonShard(client, shard_model(collection.full_name, shard), generation, collection.dimension)
-        for shard, generation in enumerate(served.generations)
-    ]
-    version = served.encoders.get(text_encoder.MODEL)
-    text = None if version is None else TextEncoder(client, version, collection.space_id)
-    return Searcher(served, Fanout(shards, settings.fanout, metrics.count_batch), text)
 
 
 def _add_health(app: FastAPI, running: _Running, metrics: Metrics, timeout_s: float) -> None:

@@ -1,11 +1,12 @@
 """Settings of the gateway process."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from reelspace.core.settings import Settings
+from reelspace.gateway.http2.settings import Http2Settings
 from reelspace.search.access.fanout import FanoutSettings
 
 
@@ -22,10 +23,21 @@ class GatewaySettings(Settings):
     """Where the gateway listens, and what it stands in front of."""
 
     store: str = Field(min_length=1, description="Directory or s3://bucket/prefix that holds what was promoted.")
-    triton_grpc: Address = Field(description="host:port of Triton's gRPC, for shards and the text encoder.")
-    triton_http: Address = Field(description="host:port of Triton's HTTP, for the V2 protocol.")
+    backend: Literal["local", "triton"] = Field("triton", description="Where shards run: in this process, or on Triton.")
+    triton_grpc: Address | None = Field(None, description="host:port of Triton's gRPC, for shards and the text encoder; None without.")
+    triton_http: Address | None = Field(None, description="host:port of Triton's HTTP, for the V2 protocol; None without.")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    grpc_port: int | None = Field(None, ge=0, le=65_535, description="Port for gRPC; 0 takes a free one; None leaves gRPC out.")
+    http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
     shutdown_s: float = Field(10.0, gt=0, le=600, description="Longest wait for running requests at the end, seconds.")
+
+    @model_validator(mode="after")
+    def _has_triton_whole(self) -> Self:
+        if (self.triton_grpc is None) != (self.triton_http is None):
+            raise ValueError("expected both of triton_grpc and triton_http, or none")
+        if self.backend == "triton" and self.triton_grpc is None:
+            raise ValueError("the backend triton needs triton_grpc and triton_http")
+        return self

@@ -1,7 +1,9 @@
 """Asks every shard, many queries at a time, and merges what they answer.
 
-Queries of different requests that ask for about as many hits travel together: one call per shard and batch. While calls are in
-flight the next batch fills, so a lone query never waits for company.
+Queries of different requests that ask for much the same travel together: one call per shard and batch. While calls are in flight
+the next batch fills, so a lone query never waits for company.
+
+Legend: K hits of one query.
 """
 
 import asyncio
@@ -15,8 +17,11 @@ from pydantic import Field
 
 from reelspace.core.errors import TemporaryError
 from reelspace.core.settings import Settings
-from reelspace.search.access.merge import Merged, merge_hits
-from reelspace.search.access.shard_client import ShardAnswer, ShardClient, ShardFailed, ShardQuery, ShardTimeout
+from reelspace.search.access.merge import Merged, merge_answers
+from reelspace.search.access.shard_calls import missing_of, raise_missing
+from reelspace.search.access.shard_client import ShardClient, ShardTimeout
+from reelspace.search.compute.queries import ShardAnswer, ShardQuery
+from reelspace.search.storage.ids import Id, ids_of_words
 
 
 class FanoutSettings(Settings):
@@ -31,44 +36,54 @@ class Overloaded(TemporaryError):
     """More queries wait than may."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Hits of one query, best first; shards that did not answer in time or failed are named, with why."""
+    """Hits of one query, best first; shards that did not answer in time or failed are named.
 
-    ids: list[int]
-    scores: list[float]
+    `scores_K` are the shards': higher is better. `payloads` and `vectors` are JSON objects as bytes, None if not asked for.
+    """
+
+    ids: list[Id]
+    scores_K: NDArray[np.float32]
     payloads: list[bytes] | None
+    vectors: list[bytes] | None
     missing_shards: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A query that waits for its batch and then for its answer."""
+
+    query: ShardQuery
+    timeout_s: float
+    deadline_s: float
+    allow_partial: bool
+    answer: "asyncio.Future[Found]"
+    batch: "_Batch | None" = None
+    row: int = 0
+
+    @property
+    def group(self) -> tuple[str, bool, tuple[str, ...], int]:
+        """What queries of one batch share: a wide answer is not made for a narrow question."""
+        query = self.query
+        return query.using, query.with_payload, query.with_vectors, (query.k + len(query.excluded)).bit_length()
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
     """Queries on their way, one call per shard."""
 
-    queries: Sequence[ShardQuery]
-    calls: Sequence["asyncio.Task[ShardAnswer]"]
+    members: Sequence[_Waiting]
+    calls: "list[asyncio.Task[ShardAnswer]]"
+    num_open: int
     merged: dict[tuple[int, ...], Merged] = field(default_factory=dict)
 
     def merge(self, shards: tuple[int, ...]) -> Merged:
         """Merge the answers of some shards, once for all queries of the batch."""
         if shards not in self.merged:
-            parts = [self.calls[shard].result().hits for shard in shards]
-            self.merged[shards] = merge_hits(parts, max(query.k for query in self.queries))
+            answers = [self.calls[shard].result() for shard in shards]
+            self.merged[shards] = merge_answers(answers, max(member.query.k for member in self.members))
         return self.merged[shards]
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    """A query that waits for its batch; `sent` gives the batch and the query's row in it."""
-
-    query: ShardQuery
-    deadline: float
-    sent: "asyncio.Future[tuple[_Batch, int]]"
-
-    @property
-    def group(self) -> tuple[bool, int]:
-        """What queries of one batch share: a wide answer is not made for a narrow question."""
-        return self.query.with_payload, (self.query.k + len(self.query.excluded)).bit_length()
 
 
 class Fanout:
@@ -80,7 +95,6 @@ class Fanout:
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
         self._num_in_flight = 0
-        self._finishing: set[asyncio.Task[None]] = set()
 
     async def search(self, query: ShardQuery, timeout_s: float, *, allow_partial: bool = False) -> Found:
         """Find a query's best hits over all shards.
@@ -96,20 +110,14 @@ class Fanout:
         if len(self._waiting) >= self._settings.max_waiting:
             raise Overloaded(f"{len(self._waiting)} queries wait already; try again")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(query, loop.time() + timeout_s, loop.create_future())
+        waiting = _Waiting(query, timeout_s, loop.time() + timeout_s, allow_partial, loop.create_future())
+        late = loop.call_at(waiting.deadline_s, _answer, waiting)
         self._waiting.append(waiting)
         self._send()
         try:
-            async with asyncio.timeout_at(waiting.deadline):
-                batch, row = await waiting.sent
-        except TimeoutError as error:
-            raise ShardTimeout(f"the query waited {timeout_s:.3g} s for its turn: shards are slower than queries come") from error
-        await asyncio.wait(batch.calls, timeout=max(0.0, waiting.deadline - loop.time()))
-        return _collect(batch, row, timeout_s, allow_partial)
-
-    async def vector(self, shard: int, point_id: int, timeout_s: float) -> NDArray[np.float32] | None:
-        """Give a point's stored vector from the shard that holds it, None if it is unknown."""
-        return await self._shards[shard].vector(point_id, timeout_s)
+            return await waiting.answer
+        finally:
+            late.cancel()
 
     def _send(self) -> None:
         while self._waiting and self._num_in_flight < self._settings.max_in_flight:
@@ -123,7 +131,7 @@ class Fanout:
         others: list[_Waiting] = []
         while self._waiting and len(members) < self._settings.max_batch:
             waiting = self._waiting.popleft()
-            if waiting.sent.done():
+            if waiting.answer.done():
                 continue
             fits = not members or waiting.group == members[0].group
             (members if fits else others).append(waiting)
@@ -133,56 +141,69 @@ class Fanout:
     def _start(self, members: Sequence[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         queries = [member.query for member in members]
-        timeout_s = max(0.001, max(member.deadline for member in members) - loop.time())
-        calls = [loop.create_task(shard.search(queries, timeout_s)) for shard in self._shards]
-        batch = _Batch(queries, calls)
-        self._num_in_flight += 1
-        finishing = loop.create_task(self._finish(calls))
-        self._finishing.add(finishing)
-        finishing.add_done_callback(self._finishing.discard)
+        timeout_s = max(0.001, max(member.deadline_s for member in members) - loop.time())
+        batch = _Batch(members, [loop.create_task(shard.search(queries, timeout_s)) for shard in self._shards], len(self._shards))
         for row, member in enumerate(members):
-            member.sent.set_result((batch, row))
+            member.batch, member.row = batch, row
+        self._num_in_flight += 1
+        for call in batch.calls:
+            call.add_done_callback(lambda _call: self._ended(batch))
         if self._on_batch:
             self._on_batch(len(queries))
 
-    async def _finish(self, calls: Sequence["asyncio.Task[ShardAnswer]"]) -> None:
-        # Exceptions belong to the queries that still wait for them; where none does, nobody is left to tell.
-        await asyncio.gather(*calls, return_exceptions=True)
+    def _ended(self, batch: _Batch) -> None:
+        """Answer a batch's queries when its last call has ended."""
+        batch.num_open -= 1
+        if batch.num_open:
+            return
         self._num_in_flight -= 1
+        for member in batch.members:
+            _answer(member)
+        for call in batch.calls:
+            if not call.cancelled():
+                call.exception()  # where no query waits any more, nobody is left to tell
         self._send()
 
 
-def _collect(batch: _Batch, row: int, timeout_s: float, allow_partial: bool) -> Found:
-    silent = [shard for shard, call in enumerate(batch.calls) if not call.done() or isinstance(call.exception(), ShardTimeout)]
-    errors = {shard: call.exception() for shard, call in enumerate(batch.calls) if call.done() and shard not in silent and call.exception()}
-    for error in errors.values():
-        if error is not None and not isinstance(error, ShardFailed):
-            raise error
-    answered = tuple(shard for shard in range(len(batch.calls)) if shard not in silent and shard not in errors)
-    if not allow_partial or not answered:
-        _raise_missing(silent, errors, timeout_s)
-    return _cut(batch, row, answered, tuple(sorted([*silent, *errors])))
+def _answer(waiting: _Waiting) -> None:
+    """Answer a query with what its calls have brought by now: all of it, or what there is at the deadline."""
+    if waiting.answer.done():
+        return
+    try:
+        waiting.answer.set_result(_collected(waiting))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the query that waits must hear of it
+        waiting.answer.set_exception(error)
 
 
-def _raise_missing(silent: Sequence[int], errors: dict[int, BaseException | None], timeout_s: float) -> None:
-    if silent:
-        raise ShardTimeout(f"shards {list(silent)} did not answer within {timeout_s:.3g} s")
-    if errors:
-        reasons = "; ".join(f"shard {shard}: {error}" for shard, error in errors.items())
-        raise ShardFailed(f"shards {list(errors)} failed: {reasons}")
+def _collected(waiting: _Waiting) -> Found:
+    batch, timeout_s = waiting.batch, waiting.timeout_s
+    if batch is None:
+        raise ShardTimeout(f"the query waited {timeout_s:.3g} s for its turn: shards are slower than queries come")
+    silent, errors = missing_of(dict(enumerate(batch.calls)))
+    missing = tuple(sorted([*silent, *errors]))
+    if missing and (not waiting.allow_partial or len(missing) == len(batch.calls)):
+        raise_missing(silent, errors, timeout_s)
+    answered = tuple(shard for shard in range(len(batch.calls)) if shard not in missing)
+    return _cut(batch, waiting, answered, missing)
 
 
-def _cut(batch: _Batch, row: int, answered: tuple[int, ...], missing: tuple[int, ...]) -> Found:
-    query, merged = batch.queries[row], batch.merge(answered)
-    ids_K = merged.hits.ids_QK[row, : query.k]
-    num_hits = int((ids_K >= 0).sum())
-    payloads = None
+def _cut(batch: _Batch, waiting: _Waiting, answered: tuple[int, ...], missing: tuple[int, ...]) -> Found:
+    query, row, merged = waiting.query, waiting.row, batch.merge(answered)
+    num_hits = merged.num_hits(row, query.k)
+    ids, scores_K = ids_of_words(merged.ids_QK3[row, :num_hits]), merged.scores_QK[row, :num_hits]
+    if not query.with_payload and not query.with_vectors:
+        return Found(ids, scores_K, None, None, missing)
+    answers = [batch.calls[shard].result() for shard in answered]
+    places = list(zip(merged.parts_QK[row, :num_hits].tolist(), merged.columns_QK[row, :num_hits].tolist(), strict=True))
+    payloads = vectors = None
     if query.with_payload:
-        places = zip(merged.parts_QK[row, :num_hits], merged.columns_QK[row, :num_hits], strict=True)
-        payloads = [_payload(batch.calls[answered[part]].result(), row, int(column)) for part, column in places]
-    return Found(ids_K[:num_hits].tolist(), merged.hits.scores_QK[row, :num_hits].tolist(), payloads, missing)
+        payloads = [_bytes(answers[part].payloads_QK, row, column) for part, column in places]
+    if query.with_vectors:
+        vectors = [_bytes(answers[part].vectors_QK, row, column) for part, column in places]
+    return Found(ids, scores_K, payloads, vectors, missing)
 
 
-def _payload(answer: ShardAnswer, row: int, column: int) -> bytes:
-    assert answer.payloads_QK is not None, "payload was asked for"
-    return bytes(answer.payloads_QK[row, column])
+def _bytes(values_QK: NDArray[np.object_] | None, row: int, column: int) -> bytes:
+    assert values_QK is not None, "it was asked for"
+    value: bytes = values_QK[row, column]
+    return value

@@ -23,8 +23,8 @@ from reelspace.search.compute.filters import (
     TimeRange,
     ValuesCount,
 )
-from reelspace.search.compute.payload_path import KeyRefused, parse_key
 from reelspace.search.compute.payload_times import parse_time
+from reelspace.search.storage.payload_path import KeyRefused, parse_key
 
 MAX_DEPTH: Final = 16
 MAX_CONDITIONS: Final = 512

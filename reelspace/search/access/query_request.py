@@ -1,218 +1,187 @@
-"""A client's query in the Qdrant dialect, checked strictly: what is not understood is refused by name, never skipped.
+"""A client's query in the Qdrant dialect, checked strictly: what is not understood is refused by name, never skipped."""
 
-Legend: D dimension.
-"""
-
-import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reelspace.search.access.filter_request import parse_filter, parse_point_id
+from reelspace.search.access.json_fields import flag, list_of, object_of, payload_key, refuse_unknown, required, whole
 from reelspace.search.access.refusal import RequestRefused, kind_of, not_served
-from reelspace.search.access.text_encoder import MAX_TEXT_BYTES, MODEL
+from reelspace.search.access.requests import (
+    GroupsRequest,
+    PointTarget,
+    QueryRequest,
+    RecommendTarget,
+    Target,
+    TextTarget,
+    VectorTarget,
+)
+from reelspace.search.access.selection_request import parse_selection
+from reelspace.search.access.vector_request import names_of, parse_vector
+from reelspace.search.compute.filters import Filter, encode_filter
+from reelspace.search.storage.rows import Fields, VectorField
 
 MAX_LIMIT: Final = 2048
-MAX_EXCLUDED: Final = 1024
 MAX_SEARCHES: Final = 512
+MAX_EXAMPLES: Final = 1024
+MAX_TEXT_BYTES: Final = 16_384
 DEFAULT_LIMIT: Final = 10
-MAX_ID: Final = 2**63 - 1
-KNOWN_KEYS: Final = ("query", "limit", "with_payload", "filter", "allow_partial")
-QDRANT_KEYS: Final = frozenset(
-    {"prefetch", "using", "params", "score_threshold", "offset", "with_vector", "with_vectors", "lookup_from", "shard_key"}
-    | {"group_by", "group_size", "with_lookup"}
+DEFAULT_GROUP_SIZE: Final = 3
+SHARED_KEYS: Final = ("query", "using", "filter", "limit", "score_threshold", "with_payload", "with_vector", "with_vectors", "params")
+QUERY_KEYS: Final = (*SHARED_KEYS, "offset", "allow_partial")
+GROUPS_KEYS: Final = (*SHARED_KEYS, "group_by", "group_size")
+UNSERVED_KEYS: Final = frozenset(
+    {"prefetch", "lookup_from", "shard_key", "with_lookup", "offset", "allow_partial", "group_by", "group_size"}
 )
-QDRANT_QUERIES: Final = frozenset(
-    {"recommend", "discover", "context", "order_by", "fusion", "rrf", "sample", "formula", "mmr", "relevance_feedback"}
+PARAMS: Final = ("hnsw_ef", "exact", "quantization", "indexed_only", "acorn", "idf")
+UNSERVED_QUERIES: Final = frozenset(
+    {"discover", "context", "order_by", "fusion", "rrf", "sample", "formula", "mmr", "relevance_feedback"}
     | {"indices", "values", "image", "object"}
 )
-FILTER_KEYS: Final = frozenset({"must", "should", "min_should", "must_not"})
+UNSERVED_STRATEGIES: Final = frozenset({"best_score", "sum_scores"})
+_WANTED: Final = "a vector, a point id, or {text, model}"
+
+Example = VectorTarget | PointTarget | TextTarget
 
 
-@dataclass(frozen=True, slots=True)
-class TextTarget:
-    """Nearest to words."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class PointTarget:
-    """Nearest to a stored point, which is no hit itself."""
-
-    point_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class VectorTarget:
-    """Nearest to a vector, scaled to length 1."""
-
-    vector_D: NDArray[np.float32]
-
-
-Target = TextTarget | PointTarget | VectorTarget
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest:
-    """One checked query; `where` is the prefix of its fields in messages, as `searches[3].`."""
-
-    where: str
-    target: Target
-    limit: int
-    with_payload: bool
-    excluded: tuple[int, ...]
-    allow_partial: bool
-
-
-def parse_query(value: Any, dimension: int, where: str = "") -> QueryRequest:
+def parse_query(value: Any, fields: Fields, place: str = "") -> QueryRequest:
     """Check one query object.
 
     Args:
-        where: prefix of field names in messages, as `searches[3].`.
+        fields: the vectors of the collection.
+        place: what comes before field names in messages, as `searches[3].`.
 
     Raises:
         RequestRefused: 400 naming the field, or 501 naming a feature of Qdrant's that is not served.
     """
-    if not isinstance(value, dict):
-        raise RequestRefused(where.rstrip(".") or "body", f"expected an object, got {kind_of(value)}")
-    given = {key: item for key, item in value.items() if item is not None}
-    _refuse_strange(given, where)
-    if "query" not in given:
-        raise RequestRefused(f"{where}query", "missing; expected a vector, a point id, or {text, model}")
+    given = object_of(value, place.rstrip(".") or "body")
+    refuse_unknown(given, QUERY_KEYS, place, UNSERVED_KEYS)
+    return _query(given, fields, place, whole(given.get("offset", 0), f"{place}offset", 0, MAX_LIMIT))
+
+
+def parse_searches(value: Any, fields: Fields) -> list[QueryRequest]:
+    """Check the queries of a batch; the first bad one is named and nothing is searched."""
+    given = object_of(value, "body")
+    refuse_unknown(given, ("searches",), "")
+    searches = list_of(required(given, "searches", "", "a list of queries"), "searches", "queries", MAX_SEARCHES)
+    return [parse_query(search, fields, f"searches[{number}].") for number, search in enumerate(searches)]
+
+
+def parse_groups(value: Any, fields: Fields) -> GroupsRequest:
+    """Check a query whose hits come in groups."""
+    given = object_of(value, "body")
+    refuse_unknown(given, GROUPS_KEYS, "", UNSERVED_KEYS)
+    payload_key(required(given, "group_by", "", "the key of a payload value"), "group_by")
+    size = whole(given.get("group_size", DEFAULT_GROUP_SIZE), "group_size", 1, MAX_LIMIT)
+    query = _query(given, fields, "", 0)
+    if query.limit * size > MAX_LIMIT:
+        raise RequestRefused("group_size", f"expected at most {MAX_LIMIT} hits in all groups, got {query.limit} times {size}")
+    return GroupsRequest(query, given["group_by"], size)
+
+
+def parse_where(given: Mapping[str, Any], place: str = "") -> bytes:
+    """Check the key `filter` of a request and give it as shards take it; empty allows every row."""
+    if "filter" not in given:
+        return b""
+    where = parse_filter(given["filter"], f"{place}filter")
+    return b"" if where == Filter() else encode_filter(where)
+
+
+def _query(given: Mapping[str, Any], fields: Fields, place: str, offset: int) -> QueryRequest:
+    using = given.get("using", "")
+    if not isinstance(using, str) or using not in fields:
+        raise RequestRefused(f"{place}using", f"expected the name of a vector, one of {names_of(fields)}; got {using!r:.60}")
+    if "params" in given:
+        _check_params(given["params"], f"{place}params")
+    limit = whole(given.get("limit", DEFAULT_LIMIT), f"{place}limit", 1, MAX_LIMIT)
+    if offset + limit > MAX_LIMIT:
+        raise RequestRefused(f"{place}offset", f"expected offset and limit to be at most {MAX_LIMIT} together, got {offset} and {limit}")
     return QueryRequest(
-        where=where,
-        target=_target(given["query"], dimension, f"{where}query"),
-        limit=_limit(given.get("limit", DEFAULT_LIMIT), f"{where}limit"),
-        with_payload=_flag(given.get("with_payload", False), f"{where}with_payload"),
-        excluded=_excluded(given.get("filter", {}), f"{where}filter"),
-        allow_partial=_flag(given.get("allow_partial", False), f"{where}allow_partial"),
+        target=_target(required(given, "query", place, _WANTED), fields[using], f"{place}query"),
+        limit=limit,
+        place=place,
+        using=using,
+        offset=offset,
+        score_threshold=_threshold(given["score_threshold"], f"{place}score_threshold") if "score_threshold" in given else None,
+        where=parse_where(given, place),
+        selection=parse_selection(given, fields, place),
+        allow_partial=flag(given.get("allow_partial", False), f"{place}allow_partial"),
     )
 
 
-def parse_searches(value: Any, dimension: int) -> list[QueryRequest]:
-    """Check the queries of a batch; the first bad one is named and nothing is searched."""
-    if not isinstance(value, dict) or set(value) != {"searches"}:
-        raise RequestRefused("body", "expected an object with the one key searches")
-    searches = value["searches"]
-    if not isinstance(searches, list) or not 1 <= len(searches) <= MAX_SEARCHES:
-        raise RequestRefused("searches", f"expected a list of 1 to {MAX_SEARCHES} queries")
-    return [parse_query(search, dimension, f"searches[{number}].") for number, search in enumerate(searches)]
-
-
-def _refuse_strange(given: Mapping[str, Any], where: str) -> None:
-    for key, item in given.items():
-        if key in KNOWN_KEYS or (key == "offset" and item == 0) or (key in ("with_vector", "with_vectors") and item is False):
-            continue
-        if key in QDRANT_KEYS:
-            raise not_served(f"{where}{key}")
-        close = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
-        hint = f", the nearest is {close[0]!r}" if close else f", known here: {', '.join(KNOWN_KEYS)}"
-        raise RequestRefused(f"{where}{key[:80]}", f"unknown{hint}")
-
-
-def _target(value: Any, dimension: int, where: str) -> Target:
-    if isinstance(value, list):
-        return VectorTarget(_vector(value, dimension, where))
+def _target(value: Any, known: VectorField, where: str) -> Target:
     if isinstance(value, dict):
-        return _object_target(value, dimension, where)
-    if type(value) is int:
-        return PointTarget(_point_id(value, where))
-    if isinstance(value, str):
-        raise not_served(where, "point ids that are UUIDs")
-    raise RequestRefused(where, f"expected a vector, a point id, or {{text, model}}, got {kind_of(value)}")
+        if "nearest" in value:
+            return _nearest(value, known, where)
+        if "recommend" in value:
+            refuse_unknown(value, ("recommend",), f"{where}.")
+            return _recommend(value["recommend"], known, f"{where}.recommend")
+    return _example(value, known, where)
 
 
-def _object_target(value: Mapping[str, Any], dimension: int, where: str) -> Target:
-    if set(value) == {"nearest"}:
-        return _target(value["nearest"], dimension, f"{where}.nearest")
-    feature = next((key for key in value if key in QDRANT_QUERIES), None)
+def _nearest(value: Mapping[str, Any], known: VectorField, where: str) -> Target:
+    given = object_of(value, where)
+    refuse_unknown(given, ("nearest",), f"{where}.", UNSERVED_QUERIES)
+    return _example(given.get("nearest"), known, f"{where}.nearest")
+
+
+def _recommend(value: Any, known: VectorField, where: str) -> RecommendTarget:
+    given = object_of(value, where)
+    refuse_unknown(given, ("positive", "negative", "strategy"), f"{where}.")
+    strategy = given.get("strategy", "average_vector")
+    if strategy != "average_vector":
+        if isinstance(strategy, str) and strategy in UNSERVED_STRATEGIES:
+            raise not_served(f"{where}.strategy", f"the strategy {strategy}")
+        raise RequestRefused(f"{where}.strategy", f"expected average_vector, got {strategy!r:.40}")
+    positive, negative = (_examples(given.get(name, []), known, f"{where}.{name}") for name in ("positive", "negative"))
+    if not positive:
+        raise RequestRefused(f"{where}.positive", "expected at least one example")
+    return RecommendTarget(positive, negative)
+
+
+def _examples(value: Any, known: VectorField, where: str) -> tuple[Example, ...]:
+    examples = list_of(value, where, "examples", MAX_EXAMPLES // 2, 0)
+    return tuple(_example(one, known, f"{where}[{number}]") for number, one in enumerate(examples))
+
+
+def _example(value: Any, known: VectorField, where: str) -> Example:
+    if isinstance(value, list | np.ndarray):
+        return VectorTarget(parse_vector(value, known, where))
+    if isinstance(value, dict):
+        return _text(value, where)
+    if type(value) is int or isinstance(value, str):
+        return PointTarget(parse_point_id(value, where))
+    raise RequestRefused(where, f"expected {_WANTED}, got {kind_of(value)}")
+
+
+def _text(value: Mapping[str, Any], where: str) -> TextTarget:
+    feature = next((key for key in value if key in UNSERVED_QUERIES), None)
     if feature is not None:
         raise not_served(f"{where}.{feature}")
-    if not set(value) <= {"text", "model", "options"} or "text" not in value:
+    given = object_of(value, where)
+    if "text" not in given:
         raise RequestRefused(where, f"expected {{text, model}}, got the keys {', '.join(key[:40] for key in list(value)[:8])}")
-    if value.get("options"):
+    refuse_unknown(given, ("text", "model", "options"), f"{where}.")
+    if given.get("options"):
         raise not_served(f"{where}.options")
-    if value.get("model") != MODEL:
-        raise RequestRefused(f"{where}.model", f"expected {MODEL!r}, got {value.get('model')!r:.80}")
-    text = value["text"]
+    text, model = given["text"], given.get("model")
+    if not isinstance(model, str):
+        raise RequestRefused(f"{where}.model", f"expected the name of a text encoder, got {kind_of(model)}")
     if not isinstance(text, str) or not text.strip() or len(text.encode()) > MAX_TEXT_BYTES:
         raise RequestRefused(f"{where}.text", f"expected words, at most {MAX_TEXT_BYTES} bytes of them")
-    return TextTarget(text)
+    return TextTarget(text, model)
 
 
-def _vector(value: Sequence[Any], dimension: int, where: str) -> NDArray[np.float32]:
-    if len(value) != dimension:
-        raise RequestRefused(where, f"expected a vector of length {dimension}, got {len(value)}")
-    for position, component in enumerate(value):
-        if type(component) is not float and type(component) is not int:
-            raise RequestRefused(f"{where}[{position}]", f"expected a number, got {kind_of(component)}")
-    # Checked after the cast: a number can be finite in JSON and not in float32.
-    with np.errstate(over="ignore"):
-        vector_D = np.array(value, dtype=np.float64).astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(vector_D))
-    if len(bad):
-        raise RequestRefused(f"{where}[{bad[0]}]", "expected a finite float32 number")
-    return unit(vector_D, where)
+def _threshold(value: Any, where: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise RequestRefused(where, f"expected a finite number, got {value!r:.40}")
+    return float(value)
 
 
-def unit(vector_D: NDArray[np.float32], where: str) -> NDArray[np.float32]:
-    """Scale a finite vector to length 1; RequestRefused for all zeros, which have no direction."""
-    wide_D = vector_D.astype(np.float64)
-    norm = float(np.linalg.norm(wide_D))
-    if norm == 0:
-        raise RequestRefused(where, "expected a vector that is not all zeros: cosine needs a direction")
-    scaled_D: NDArray[np.float32] = (wide_D / norm).astype(np.float32)
-    return scaled_D
-
-
-def _limit(value: Any, where: str) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
-        raise RequestRefused(where, f"expected a whole number from 1 to {MAX_LIMIT}, got {value!r:.40}")
-    return value
-
-
-def _flag(value: Any, where: str) -> bool:
-    if isinstance(value, dict | list):
-        raise not_served(where, f"{where} with chosen fields")
-    if not isinstance(value, bool):
-        raise RequestRefused(where, f"expected true or false, got {value!r:.40}")
-    return value
-
-
-def _excluded(value: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(value, dict):
-        raise RequestRefused(where, f"expected an object, got {kind_of(value)}")
-    ids: dict[int, None] = {}
-    for key, conditions in value.items():
-        if key not in FILTER_KEYS:
-            raise RequestRefused(f"{where}.{key[:80]}", "unknown; known here: must_not")
-        if conditions is None or conditions == []:
-            continue
-        if key != "must_not":
-            raise not_served(f"{where}.{key}")
-        listed = conditions if isinstance(conditions, list) else [conditions]
-        for number, condition in enumerate(listed):
-            ids.update(dict.fromkeys(_has_id(condition, f"{where}.must_not[{number}]")))
-    if len(ids) > MAX_EXCLUDED:
-        raise RequestRefused(f"{where}.must_not", f"expected at most {MAX_EXCLUDED} ids, got {len(ids)}")
-    return tuple(ids)
-
-
-def _has_id(condition: Any, where: str) -> list[int]:
-    if not isinstance(condition, dict) or not condition:
-        raise RequestRefused(where, f"expected a condition, got {kind_of(condition)}")
-    if set(condition) != {"has_id"}:
-        raise not_served(where, f"conditions on {', '.join(key[:40] for key in list(condition)[:4])}")
-    ids = condition["has_id"]
-    if not isinstance(ids, list):
-        raise RequestRefused(f"{where}.has_id", f"expected a list of ids, got {kind_of(ids)}")
-    return [_point_id(value, f"{where}.has_id[{number}]") for number, value in enumerate(ids)]
-
-
-def _point_id(value: Any, where: str) -> int:
-    if type(value) is not int or not 0 <= value <= MAX_ID:
-        raise RequestRefused(where, f"expected a point id from 0 to {MAX_ID}, got {value!r:.40}")
-    return value
+def _check_params(value: Any, where: str) -> None:
+    given = object_of(value, where)
+    refuse_unknown(given, PARAMS, f"{where}.")
+    for name in given:
+        raise not_served(f"{where}.{name}")

@@ -7,10 +7,9 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 
 from reelspace.core.errors import InternalError
-from reelspace.search.access.shard_client import infer
+from reelspace.search.access.triton_shard import infer
 
 MODEL: Final = "text_encoder"
-MAX_TEXT_BYTES: Final = 16_384
 
 
 class TextEncoder:

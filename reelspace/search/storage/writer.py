@@ -47,7 +47,11 @@ class LogBusy(TemporaryError):
 
 
 class RequestKeyReused(UserError):
-    """A request key came again with other rows."""
+    """A request key came again with other rows; `number` is where it lies with those it came with first."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +238,8 @@ class LogWriter:
             if found is None or found.number <= floor:
                 continue
             if found.digest != one.write.rows.digest:
-                one.done.set_exception(
-                    RequestKeyReused(f"request key {one.write.request_key!r} came before with other rows: use a new one")
-                )
+                what = f"request key {one.write.request_key!r} came before with other rows: use a new one"
+                one.done.set_exception(RequestKeyReused(what, found.number))
             else:
                 one.done.set_result(found.number)
         self._forget(floor)

@@ -1,26 +1,36 @@
 """The gateway's application and settings, without a Triton behind."""
 
 from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from reelspace.core.errors import SettingError
+from reelspace.core.local_store import LocalStore
 from reelspace.core.settings import read
 from reelspace.gateway.__main__ import parse_arguments
-from reelspace.gateway.app import create_app
+from reelspace.gateway.app import ServedModels, create_app
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.search.access.served import Served
-from reelspace.search.storage.layout import Collection
+from reelspace.gateway.surroundings import connector
+from reelspace.search.access.routes import DIALECT_VERSION
+from reelspace.search.scheduling.create import create_collection
+from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, VectorSettings, json_bytes
 
-COLLECTION = Collection(name="videos", space_id="00112233aabbccdd", dimension=4, num_shards=2, payload={})
+COLLECTION = Collection(name="videos", space_id="00112233aabbccdd", vectors={"": VectorSettings(dimension=4)}, num_shards=2)
 NOWHERE = {"store": "unused", "triton_grpc": "127.0.0.1:9", "triton_http": "127.0.0.1:9", "ready_timeout_s": 0.5}
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient]:
-    served = Served(COLLECTION, "videos", (1, 1), (10, 12), {})
-    with TestClient(create_app(read(GatewaySettings, NOWHERE), served, {})) as client:
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    """A gateway with a promoted collection of no rows, whose shards would be on a Triton that is not there."""
+    store = LocalStore(tmp_path)
+    create_collection(store, COLLECTION)
+    facts = {"space_id": COLLECTION.space_id, "encoders": {}, "collection": COLLECTION.full_name, "alias": "videos", "generation": 1}
+    store.put(SPACE_POINTER, json_bytes(SpacePointer(**facts, previous=None)))
+    settings = read(GatewaySettings, NOWHERE)
+    with TestClient(create_app(settings, store, connector(settings, store), ServedModels({}, {}))) as client:
         yield client
 
 
@@ -49,7 +59,7 @@ def test_collection_is_described_by_name_and_alias(client: TestClient) -> None:
     assert names == [{"name": "videos@00112233"}]
     for name in ("videos", "videos@00112233"):
         result = client.get(f"/collections/{name}").json()["result"]
-        assert result["points_count"] == 22
+        assert result["aliases"] == ["videos"]
         assert result["config"]["params"]["vectors"] == {"size": 4, "distance": "Cosine"}
 
 
@@ -68,10 +78,40 @@ def test_command_line_becomes_settings() -> None:
     arguments = ["--store", "s3://b/p", "--triton-grpc", "localhost:1", "--triton-http", "localhost:2", "--port", "0"]
     settings = parse_arguments(arguments)
     assert (settings.store, settings.triton_grpc, settings.triton_http, settings.port) == ("s3://b/p", "localhost:1", "localhost:2", 0)
-    assert settings.host == "127.0.0.1"
+    assert (settings.host, settings.backend) == ("127.0.0.1", "triton")
+    assert parse_arguments(["--store", "s3://b/p", "--backend", "local"]).triton_grpc is None
 
 
-@pytest.mark.parametrize(("key", "value"), [("triton_grpc", "http://x:1"), ("triton_http", "x"), ("port", 70_000), ("store", "")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("triton_grpc", "http://x:1"), ("triton_http", "x"), ("port", 70_000), ("store", ""), ("triton_http", None), ("backend", "remote")],
+)
 def test_wrong_setting_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(SettingError, match=key):
         read(GatewaySettings, NOWHERE | {key: value})
+
+
+def test_shards_on_triton_need_its_addresses_and_local_ones_do_not() -> None:
+    with pytest.raises(SettingError, match="the backend triton needs triton_grpc and triton_http"):
+        read(GatewaySettings, {"store": "unused"})
+    assert read(GatewaySettings, {"store": "unused", "backend": "local"}).backend == "local"
+
+
+def test_a_gateway_with_shards_of_its_own_serves_an_empty_store(tmp_path: Path) -> None:
+    settings = read(GatewaySettings, {"store": str(tmp_path), "backend": "local"})
+    store = LocalStore(tmp_path)
+    with TestClient(create_app(settings, store, connector(settings, store))) as client:
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/collections").json()["result"] == {"collections": []}
+        body = {"vectors": {"size": 2, "distance": "Dot"}, "shard_number": 2}
+        assert client.put("/collections/things", json=body).json()["result"] is True
+        points = {"points": [{"id": number, "vector": [number, 1]} for number in range(5)]}
+        assert client.put("/collections/things/points?wait=true", json=points).json()["result"]["status"] == "completed"
+        found = client.post("/collections/things/points/query", json={"query": [1, 0], "limit": 2}).json()["result"]["points"]
+        assert [point["id"] for point in found] == [4, 3]
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/v2").status_code == 404
+
+
+def test_the_version_told_is_that_of_the_official_client() -> None:
+    assert DIALECT_VERSION.rpartition(".")[0] == metadata.version("qdrant-client").rpartition(".")[0]

@@ -1,56 +1,50 @@
-"""The fan-out over real small shards in this process that can be made slow or broken."""
+"""The fan-out over shards in this process that can be made slow or broken."""
 
 import asyncio
-from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
 
 import numpy as np
+import orjson
 import pytest
-from numpy.typing import NDArray
 
 from reelspace.core.errors import InternalError
+from reelspace.core.local_store import LocalStore
 from reelspace.search.access.fanout import Fanout, FanoutSettings, Found, Overloaded
-from reelspace.search.access.merge import Hits
-from reelspace.search.access.shard_client import ShardAnswer, ShardFailed, ShardQuery, ShardTimeout
-from reelspace.search.compute.build import Table
-from reelspace.search.compute.shard import Shard
-from reelspace.search.storage.layout import shard_of_ids
+from reelspace.search.access.shard_client import ShardFailed, ShardTimeout
+from reelspace.search.compute.queries import ShardQuery
+from reelspace.search.storage.ids import Id, id_order, shard_of
+from reelspace.search.storage.layout import Collection, VectorSettings
+from reelspace.search.storage.points import Point
 
-from .builders import exact_ids, make_queries, make_shard, make_table
+from .builders import make_queries
+from .oracle_shard import OracleShard
 
-TABLE = make_table(300, num_twins=30)
+NUM_TWINS = 30
+ROWS_ND = make_queries(300, seed=1)
+ROWS_ND[-NUM_TWINS:] = ROWS_ND[:NUM_TWINS]
+IDS: list[Id] = [UUID(int=number << 66) if number % 3 == 0 else 7 * number for number in range(300)]
 QUERIES_QD = make_queries(40)
 
 
-class LocalShard:
-    """A shard in this process; `pause_s` and `error` are set by the tests."""
-
-    def __init__(self, table: Table) -> None:
-        self._shard: Shard = make_shard(table)
-        self.pause_s = 0.0
-        self.error: Exception | None = None
-        self.batches: list[int] = []
-
-    async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
-        self.batches.append(len(queries))
-        await asyncio.sleep(min(self.pause_s, timeout_s))
-        if self.pause_s > timeout_s:
-            raise ShardTimeout("late")
-        if self.error:
-            raise self.error
-        vectors_QD = np.stack([query.vector_D for query in queries])
-        excluded = [np.array(query.excluded, dtype=np.int64) for query in queries]
-        found = self._shard.search(vectors_QD, max(query.k for query in queries), excluded=excluded)
-        payloads_QK = np.array([self._shard.payload_json(rows_K) for rows_K in found.rows_QK], dtype=np.object_)
-        return ShardAnswer(Hits(self._shard.ids(found.rows_QK), found.scores_QK), payloads_QK)
-
-    async def vector(self, point_id: int, timeout_s: float) -> NDArray[np.float32] | None:
-        vector_D = self._shard.vectors(self._shard.rows_of(np.array([point_id])))[0]
-        return vector_D if vector_D.any() else None
+def make_shards(num: int = 3) -> list[OracleShard]:
+    vectors = {"": VectorSettings(dimension=16), "twice": VectorSettings(dimension=16, metric="dot")}
+    collection = Collection(name="things", space_id="0" * 16, vectors=vectors, num_shards=num)
+    shards = [OracleShard(LocalStore(Path("unused")), collection, shard) for shard in range(num)]
+    for id, row_D in zip(IDS, ROWS_ND, strict=True):
+        shards[shard_of(id, num)].points[id] = Point({"": row_D, "twice": 2 * row_D}, {"id": str(id)})
+    return shards
 
 
-def make_shards(num: int = 3) -> list[LocalShard]:
-    shard_N = shard_of_ids(TABLE.ids_N, num)
-    return [LocalShard(TABLE.take(np.flatnonzero(shard_N == shard))) for shard in range(num)]
+def exact_ids(query_D: object, k: int, shards: set[int] | None = None) -> list[Id]:
+    """Rank by inner product in double precision, ties by id: the independent answer."""
+    scores = (ROWS_ND.astype(np.float64) @ np.asarray(query_D, dtype=np.float64)).astype(np.float32).tolist()
+    hits = sorted(zip(IDS, scores, strict=True), key=lambda hit: (-hit[1], id_order(hit[0])))
+    return [id for id, _ in hits if shards is None or shard_of(id, 3) in shards][:k]
+
+
+def batches(shard: OracleShard) -> list[int]:
+    return [len(call) for call in shard.calls]  # type: ignore[arg-type]
 
 
 def test_many_queries_at_once_equal_brute_force_one_by_one() -> None:
@@ -62,16 +56,16 @@ def test_many_queries_at_once_equal_brute_force_one_by_one() -> None:
         return await asyncio.gather(*(fanout.search(query, 5.0) for query in queries))
 
     for number, (query_D, found) in enumerate(zip(QUERIES_QD, asyncio.run(ask()), strict=True)):
-        assert found.ids == exact_ids(TABLE, query_D[None], 1 + number % 13)[0]
+        assert found.ids == exact_ids(query_D, 1 + number % 13)
         assert found.missing_shards == ()
         if number % 3 == 0:
-            assert found.payloads == [f'{{"number":{one}}}'.encode() for one in found.ids]
+            assert found.payloads == [orjson.dumps({"id": str(one)}) for one in found.ids]
         else:
             assert found.payloads is None
-    assert sum(shards[0].batches) == 40
-    assert len(shards[0].batches) < 40
-    assert max(shards[0].batches) <= 16
-    assert shards[0].batches == shards[1].batches == shards[2].batches
+    assert sum(batches(shards[0])) == 40
+    assert len(batches(shards[0])) < 40
+    assert max(batches(shards[0])) <= 16
+    assert batches(shards[0]) == batches(shards[1]) == batches(shards[2])
 
 
 def test_a_lone_query_does_not_wait_for_company() -> None:
@@ -81,7 +75,7 @@ def test_a_lone_query_does_not_wait_for_company() -> None:
         await Fanout(shards, FanoutSettings()).search(ShardQuery(QUERIES_QD[0], 3), 5.0)
 
     asyncio.run(ask())
-    assert shards[0].batches == [1]
+    assert batches(shards[0]) == [1]
 
 
 def test_gateway_names_the_shard_that_timed_out() -> None:
@@ -107,10 +101,9 @@ def test_allowed_partial_answer_is_exact_over_the_shards_that_answered() -> None
         return await Fanout(shards, FanoutSettings()).search(ShardQuery(QUERIES_QD[0], 5, with_payload=True), 0.1, allow_partial=True)
 
     found = asyncio.run(ask())
-    others = {int(one) for one, shard in zip(TABLE.ids_N, shard_of_ids(TABLE.ids_N, 3), strict=True) if shard != 2}
     assert found.missing_shards == (0, 1)
-    assert found.ids == exact_ids(TABLE, QUERIES_QD[:1], 5, others)[0]
-    assert found.payloads == [f'{{"number":{one}}}'.encode() for one in found.ids]
+    assert found.ids == exact_ids(QUERIES_QD[0], 5, {2})
+    assert found.payloads == [orjson.dumps({"id": str(one)}) for one in found.ids]
 
 
 def test_nothing_is_no_partial_answer() -> None:
@@ -151,7 +144,7 @@ def test_more_waiting_queries_than_allowed_are_refused_and_the_rest_is_answered(
     assert len(answered) == 9
     assert all(isinstance(answers[number], Overloaded) for number in range(40) if number not in answered)
     for number in answered:
-        assert answers[number].ids == exact_ids(TABLE, QUERIES_QD[number : number + 1], 3)[0]  # type: ignore[attr-defined]
+        assert answers[number].ids == exact_ids(QUERIES_QD[number], 3)  # type: ignore[attr-defined]
 
 
 def test_query_whose_client_left_is_not_sent() -> None:
@@ -170,7 +163,7 @@ def test_query_whose_client_left_is_not_sent() -> None:
         await asyncio.gather(first, stays)
 
     asyncio.run(ask())
-    assert shards[0].batches == [1, 1]
+    assert batches(shards[0]) == [1, 1]
 
 
 def test_query_that_never_gets_its_turn_is_told_so() -> None:
@@ -184,6 +177,28 @@ def test_query_that_never_gets_its_turn_is_told_so() -> None:
         await asyncio.sleep(0.01)
         with pytest.raises(ShardTimeout, match=r"waited 0\.1 s for its turn"):
             await fanout.search(ShardQuery(QUERIES_QD[1], 3), 0.1)
-        assert (await first).ids == exact_ids(TABLE, QUERIES_QD[:1], 3)[0]
+        assert (await first).ids == exact_ids(QUERIES_QD[0], 3)
 
     asyncio.run(ask())
+
+
+def test_queries_that_ask_for_different_things_travel_apart() -> None:
+    shards = make_shards()
+    asked = [{}, {"using": "twice"}, {"with_payload": True}, {"with_vectors": ("",)}, {"k": 300}]
+
+    async def ask() -> list[Found]:
+        fanout = Fanout(shards, FanoutSettings())
+        queries = [ShardQuery(QUERIES_QD[0], **({"k": 3} | keys)) for keys in asked * 3]  # type: ignore[arg-type]
+        return await asyncio.gather(*(fanout.search(query, 5.0) for query in queries))
+
+    answers = asyncio.run(ask())
+    assert batches(shards[0]) == [1, 1, 3, 3, 3, 2, 2]
+    expected = exact_ids(QUERIES_QD[0], 300)
+    for keys, found in zip(asked * 3, answers, strict=True):
+        k = keys.get("k", 3)
+        assert found.ids == expected[:k]  # type: ignore[misc]
+        assert (found.payloads is not None) == ("with_payload" in keys)
+        if found.vectors is not None:
+            assert [np.float32(orjson.loads(one)[""]).tolist() for one in found.vectors] == [
+                ROWS_ND[IDS.index(id)].tolist() for id in found.ids
+            ]

@@ -1,67 +1,78 @@
+from uuid import UUID
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelspace.search.access.merge import Hits, ShapeMismatch, merge_hits
+from reelspace.search.access.merge import Merged, ShapeMismatch, merge_answers
+from reelspace.search.compute.queries import ShardAnswer
+from reelspace.search.storage.ids import NO_ID, Id, id_order, id_words, ids_of_words
 
 # Few distinct scores, so that ties are common.
 rows = st.dictionaries(st.integers(0, 60), st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0]), max_size=12)
 shards = st.lists(st.lists(rows, min_size=2, max_size=2), min_size=1, max_size=4)
 
 
-def part_of(number: int, queries: list[dict[int, float]]) -> Hits:
-    """Make one shard's answer; ids of different shards never meet."""
+def id_of(number: int, one: int) -> Id:
+    """Ids of different shards never meet; every third is a UUID."""
+    return UUID(int=(one << 70) + number) if one % 3 == 0 else 100 * one + number
+
+
+def ranked(number: int, found: dict[int, float]) -> list[tuple[Id, float]]:
+    hits = [(id_of(number, one), score) for one, score in found.items()]
+    return sorted(hits, key=lambda hit: (-hit[1], id_order(hit[0])))
+
+
+def part_of(number: int, queries: list[dict[int, float]]) -> ShardAnswer:
+    """Make one shard's answer."""
     width = max(map(len, queries))
-    ids_QK = np.full((len(queries), width), -1, dtype=np.int64)
+    ids_QK3 = np.full((len(queries), width, 3), NO_ID, dtype=np.uint64)
     scores_QK = np.full((len(queries), width), -np.inf, dtype=np.float32)
     for query, found in enumerate(queries):
-        ranked = sorted((-score, 100 * one + number) for one, score in found.items())
-        ids_QK[query, : len(ranked)] = [one for _, one in ranked]
-        scores_QK[query, : len(ranked)] = [-score for score, _ in ranked]
-    return Hits(ids_QK, scores_QK)
+        hits = ranked(number, found)
+        ids_QK3[query, : len(hits)] = id_words([id for id, _ in hits])
+        scores_QK[query, : len(hits)] = [score for _, score in hits]
+    return ShardAnswer(ids_QK3, scores_QK)
+
+
+def hits_of(merged: Merged, query: int, k: int) -> list[tuple[Id, float]]:
+    num_hits = merged.num_hits(query, k)
+    return list(zip(ids_of_words(merged.ids_QK3[query, :num_hits]), merged.scores_QK[query, :num_hits].tolist(), strict=True))
 
 
 @settings(deadline=None, max_examples=200)
 @given(shards, st.integers(1, 30))
 def test_merged_hits_equal_sorting_everything(found: list[list[dict[int, float]]], k: int) -> None:
-    parts = [part_of(number, queries) for number, queries in enumerate(found)]
-    merged = merge_hits(parts, k)
+    merged = merge_answers([part_of(number, queries) for number, queries in enumerate(found)], k)
     for query in range(2):
-        everything = [(-score, 100 * one + number) for number, queries in enumerate(found) for one, score in queries[query].items()]
-        expected = sorted(everything)[:k]
-        padding = k - len(expected)
-        assert merged.hits.ids_QK[query].tolist() == [one for _, one in expected] + [-1] * padding
-        assert merged.hits.scores_QK[query].tolist() == [-score for score, _ in expected] + [-np.inf] * padding
+        everything = [hit for number, queries in enumerate(found) for hit in ranked(number, queries[query])]
+        everything.sort(key=lambda hit: (-hit[1], id_order(hit[0])))
+        assert hits_of(merged, query, k) == everything[:k]
+        assert hits_of(merged, query, 1) == everything[:1]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(shards, st.integers(1, 30))
 def test_every_hit_says_where_it_came_from(found: list[list[dict[int, float]]], k: int) -> None:
     parts = [part_of(number, queries) for number, queries in enumerate(found)]
-    merged = merge_hits(parts, k)
-    for query, column in np.argwhere(merged.hits.ids_QK >= 0):
-        source = parts[merged.parts_QK[query, column]]
-        assert source.ids_QK[query, merged.columns_QK[query, column]] == merged.hits.ids_QK[query, column]
+    merged = merge_answers(parts, k)
+    for query in range(2):
+        for place in range(merged.num_hits(query, k)):
+            source = parts[merged.parts_QK[query, place]]
+            assert (source.ids_QK3[query, merged.columns_QK[query, place]] == merged.ids_QK3[query, place]).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(shards, st.integers(1, 30), st.randoms(use_true_random=False))
 def test_order_of_the_shards_does_not_matter(found: list[list[dict[int, float]]], k: int, random: object) -> None:
     parts = [part_of(number, queries) for number, queries in enumerate(found)]
     shuffled = list(parts)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert (merge_hits(parts, k).hits.ids_QK == merge_hits(shuffled, k).hits.ids_QK).all()
-
-
-@settings(deadline=None, max_examples=100)
-@given(shards, st.integers(1, 30))
-def test_merging_in_two_steps_changes_nothing(found: list[list[dict[int, float]]], k: int) -> None:
-    parts = [part_of(number, queries) for number, queries in enumerate(found)]
-    in_two_steps = merge_hits([merge_hits(parts[:1], k).hits, *parts[1:]], k)
-    assert (merge_hits(parts, k).hits.ids_QK == in_two_steps.hits.ids_QK).all()
+    one, other = merge_answers(parts, k), merge_answers(shuffled, k)
+    assert [hits_of(one, query, k) for query in range(2)] == [hits_of(other, query, k) for query in range(2)]
 
 
 def test_shards_that_answered_other_numbers_of_queries_are_refused() -> None:
     with pytest.raises(ShapeMismatch, match=r"\[1, 2\]"):
-        merge_hits([part_of(0, [{1: 0.5}]), part_of(1, [{1: 0.5}, {2: 0.5}])], 3)
+        merge_answers([part_of(0, [{1: 0.5}]), part_of(1, [{1: 0.5}, {2: 0.5}])], 3)

@@ -1,0 +1,395 @@
+"""Every collection that a gateway serves, by the names clients use: those they made, and the promoted one.
+
+Names and pointers lie in the store and are read again once a second, so that what another gateway did is seen here; requests never
+wait for that. Resolution: name, alias, the promoted collection's alias, full name.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import Any, Final, TypeVar
+
+from reelspace.core.errors import ReelspaceError
+from reelspace.core.log import log
+from reelspace.core.store import Store
+from reelspace.search.access.backend import Surroundings
+from reelspace.search.access.collection_request import KeyKind
+from reelspace.search.access.collection_service import CollectionService
+from reelspace.search.access.fanout import FanoutSettings
+from reelspace.search.access.refusal import RequestRefused, not_served
+from reelspace.search.access.requests import AliasAction, CreateAlias, CreateCollection, DeleteAlias
+from reelspace.search.access.results import CollectionFacts, IndexedKey
+from reelspace.search.access.shard_client import ShardTimeout
+from reelspace.search.access.together import together
+from reelspace.search.compute.filters import Filter, IsEmpty, encode_filter
+from reelspace.search.storage.layout import (
+    NAME_PATTERN,
+    SPACE_POINTER,
+    Collection,
+    PayloadSchema,
+    SpacePointer,
+    collection_key,
+    parse,
+    read_file,
+)
+from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
+from reelspace.search.storage.replaced_file import read_or_default, replace_file
+
+REFRESH_S: Final = 1.0
+OPEN_S: Final = 30.0
+GRACE_S: Final = 60.0
+"""A collection that is served no more answers what was asked before, for as long as a request may take."""
+_LEAST_AGE_S: Final = 0.1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store said last."""
+
+    names: Names
+    promoted: SpacePointer | None
+
+    def full_name(self, name: str) -> str | None:
+        """Give the full name of the collection that a client's name means, None if it means none."""
+        return self._of_client(name) or self._of_client(self.names.aliases.get(name, "")) or self._promoted(name)
+
+    def wants(self, full_name: str) -> bool:
+        """Tell whether a collection has a name."""
+        return full_name in self.names.collections.values() or (self.promoted is not None and self.promoted.collection == full_name)
+
+    def aliases(self) -> list[tuple[str, str]]:
+        """Give every alias with the name it means."""
+        own = [(self.promoted.alias, self.promoted.collection)] if self.promoted else []
+        return [*own, *sorted(self.names.aliases.items())]
+
+    def _of_client(self, name: str) -> str | None:
+        found = self.names.collections.get(name)
+        return found if found or name not in self.names.collections.values() else name
+
+    def _promoted(self, name: str) -> str | None:
+        if self.promoted is None or self.names.aliases.get(name, name) not in (self.promoted.alias, self.promoted.collection):
+            return None
+        return self.promoted.collection
+
+
+class Catalog:
+    """The collections of one store. Belongs to one event loop: start it there, and close it."""
+
+    def __init__(
+        self,
+        store: Store,
+        surroundings: Surroundings,
+        create: Callable[[Store, Collection], object],
+        settings: FanoutSettings,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        """Serve a store.
+
+        Args:
+            create: writes the files of a collection without rows.
+            on_batch: hears the number of queries of every call of shards.
+        """
+        self._store = store
+        self._surroundings = surroundings
+        self._create = create
+        self._settings = settings
+        self._on_batch = on_batch
+        self._known = Known(Names(), None)
+        self._read_s = 0.0
+        self._reading = asyncio.Lock()
+        self._next_read: asyncio.Task[None] | None = None
+        self._by_name: dict[str, CollectionService] = {}
+        self._services: dict[str, asyncio.Task[CollectionService]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Read the names and begin to follow them; raises what reading them raises."""
+        await self._read()
+        if self._known.promoted is not None:
+            self._opening(self._known.promoted.collection)
+        self._spawn(self._follow())
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        for full_name in list(self._services):
+            await self._drop(full_name)
+
+    async def service(self, name: str) -> CollectionService:
+        """Find a collection by a client's name.
+
+        Raises:
+            RequestRefused: 404, no such collection.
+            ShardTimeout: its shards are still loading.
+        """
+        ready = self._by_name.get(name)
+        if ready is not None:
+            return ready
+        full_name = await self._full_name(name)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                service = await asyncio.shield(self._opening(full_name))
+        except TimeoutError as error:
+            raise ShardTimeout(f"collection {name} was not loaded within {OPEN_S:.3g} s: try again") from error
+        if self._known.full_name(name) == full_name:
+            self._by_name[name] = service
+        return service
+
+    def names(self) -> list[str]:
+        """Give the names of all collections; of the promoted one its full name."""
+        own = [self._known.promoted.collection] if self._known.promoted else []
+        return [*own, *sorted(self._known.names.collections)]
+
+    async def exists(self, name: str) -> bool:
+        """Tell whether a name means a collection."""
+        await self._refresh_if_unknown(name)
+        return self._known.full_name(name) is not None
+
+    async def create(self, name: str, request: CreateCollection, timeout_s: float) -> None:
+        """Make a collection without rows.
+
+        Raises:
+            RequestRefused: 400 for a name that is none, 409 for one that is taken.
+        """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise RequestRefused("collection", f"name {name[:80]!r}: expected up to 64 letters, digits, '.', '_' or '-'")
+        await self._within(self._created(name, request), timeout_s)
+
+    async def delete(self, name: str, timeout_s: float) -> bool:
+        """Forget a collection and remove its rows; False if there is none of the name."""
+        if self._known.promoted is not None and name in (self._known.promoted.alias, self._known.promoted.collection):
+            raise not_served("collection", "DELETE of the promoted collection, which `promote` replaces,")
+        return await self._within(self._deleted(name), timeout_s)
+
+    async def aliases(self, name: str | None = None) -> list[tuple[str, str]]:
+        """Give aliases with the name each means: all, or those of one collection."""
+        if name is None:
+            return self._known.aliases()
+        full_name = await self._full_name(name)
+        return [(alias, one) for alias, one in self._known.aliases() if self._known.full_name(alias) == full_name]
+
+    async def change_aliases(self, actions: tuple[AliasAction, ...], timeout_s: float) -> None:
+        """Apply actions on aliases together, or none.
+
+        Raises:
+            RequestRefused: 404 for a collection or alias that is not there, 409 for an alias that is the name of a collection.
+        """
+        await self._within(self._changed(lambda names: self._with_actions(names, actions)), timeout_s)
+
+    async def describe(self, name: str, timeout_s: float) -> CollectionFacts:
+        """Tell what a collection is and holds, with its aliases and indexed payload keys."""
+        service = await self.service(name)
+        full_name = service.collection.full_name
+        schema = await asyncio.to_thread(read_or_default, self._store, PayloadSchema, _schema_key(full_name))
+        facts = await service.describe(timeout_s)
+        wheres = [encode_filter(Filter(must_not=(IsEmpty(key),))) for key in schema.keys]
+        counts = await together([service.count(where, timeout_s) for where in wheres])
+        indexed = {key: IndexedKey(kind, count) for (key, kind), count in zip(schema.keys.items(), counts, strict=True)}
+        aliases = tuple(alias for alias, _ in await self.aliases(name))
+        return replace(facts, aliases=aliases, payload_schema=indexed)
+
+    async def index_key(self, name: str, key: str, kind: KeyKind, timeout_s: float) -> None:
+        """Let every shard keep a payload key in columns; a kind that was told before is replaced."""
+        await self._change_schema(name, lambda schema: PayloadSchema(keys=schema.keys | {key: kind}), timeout_s)
+
+    async def drop_key(self, name: str, key: str, timeout_s: float) -> None:
+        """Keep a payload key in columns no more."""
+        await self._change_schema(
+            name, lambda schema: PayloadSchema(keys={one: kind for one, kind in schema.keys.items() if one != key}), timeout_s
+        )
+
+    async def probe(self, timeout_s: float) -> None:
+        """Make the promoted collection, and all that are open, really answer; raises what they raise."""
+        full_names = {*self._services} | ({self._known.promoted.collection} if self._known.promoted else set())
+        await self._within(together([self._probe(full_name, timeout_s) for full_name in sorted(full_names)]), timeout_s)
+
+    async def _probe(self, full_name: str, timeout_s: float) -> None:
+        await (await asyncio.shield(self._opening(full_name))).probe(timeout_s)
+
+    async def _full_name(self, name: str) -> str:
+        await self._refresh_if_unknown(name)
+        full_name = self._known.full_name(name)
+        if full_name is None:
+            raise RequestRefused("collection", f"Collection `{name[:80]}` doesn't exist", status=404)
+        return full_name
+
+    async def _refresh_if_unknown(self, name: str) -> None:
+        """Let a name that is not known be looked for in the store as it is now, by one look for all who ask at a time."""
+        if self._known.full_name(name) is not None:
+            return
+        if self._next_read is None:
+            self._next_read = self._spawn(self._read_soon())
+        await asyncio.shield(self._next_read)
+
+    async def _read_soon(self) -> None:
+        await asyncio.sleep(max(0.0, self._read_s + _LEAST_AGE_S - asyncio.get_running_loop().time()))
+        self._next_read = None
+        await self._read()
+
+    async def _created(self, name: str, request: CreateCollection) -> None:
+        await self._read()
+        if self._known.full_name(name) is not None:
+            raise RequestRefused("collection", f"Collection `{name}` already exists", status=409)
+        collection = Collection(name=name, space_id=token_hex(8), vectors=dict(request.vectors), num_shards=request.num_shards)
+        await asyncio.to_thread(self._create, self._store, collection)
+        try:
+            await self._changed(lambda names: names.with_collection(name, collection.full_name))
+        except RequestRefused:
+            await asyncio.to_thread(_remove, self._store, collection.full_name)
+            raise
+
+    async def _deleted(self, name: str) -> bool:
+        found: list[str] = []
+
+        def without(names: Names) -> Names:
+            found.extend(full for full in [names.collections.get(name)] if full)
+            return names.without_collection(name, found[-1]) if found else names
+
+        await self._changed(without)
+        if not found:
+            return False
+        await self._drop(found[-1])
+        await asyncio.to_thread(_remove, self._store, found[-1])
+        return True
+
+    async def _changed(self, change: Callable[[Names], Names]) -> None:
+        async with self._reading:
+            try:
+                names = await asyncio.to_thread(replace_file, self._store, Names, NAMES_KEY, change)
+            except NameTaken as error:
+                raise RequestRefused("collection", str(error), status=409) from error
+            except NameUnknown as error:
+                raise RequestRefused("alias", str(error), status=404) from error
+            self._learn(replace(self._known, names=names))
+
+    def _with_actions(self, names: Names, actions: tuple[AliasAction, ...]) -> Names:
+        for action in actions:
+            known = Known(names, self._known.promoted)
+            if isinstance(action, CreateAlias):
+                if known.full_name(action.collection) is None or action.collection in names.aliases:
+                    raise RequestRefused("collection", f"Collection `{action.collection[:80]}` doesn't exist", status=404)
+                names = names.with_alias(self._free(action.alias), action.collection)
+            elif isinstance(action, DeleteAlias):
+                names = names.without_alias(action.alias)
+            else:
+                names = names.renamed_alias(action.old, self._free(action.new))
+        return names
+
+    def _free(self, alias: str) -> str:
+        promoted = self._known.promoted
+        if promoted is not None and alias in (promoted.alias, promoted.collection):
+            raise RequestRefused("alias", f"`{alias}` means the promoted collection", status=409)
+        return alias
+
+    async def _change_schema(self, name: str, change: Callable[[PayloadSchema], PayloadSchema], timeout_s: float) -> None:
+        key = _schema_key(await self._full_name(name))
+        await self._within(asyncio.to_thread(replace_file, self._store, PayloadSchema, key, change), timeout_s)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self._read()
+            except ReelspaceError as error:
+                # What is known goes on being served; the store may be back at the next look.
+                log("names_not_read", error=str(error))
+
+    async def _read(self) -> None:
+        async with self._reading:
+            self._read_s = asyncio.get_running_loop().time()
+            known = await asyncio.to_thread(read_known, self._store)
+            before = self._known.promoted
+            if before is not None and known.promoted != before:
+                self._spawn(self._promote(known.promoted))
+                known = replace(known, promoted=before)
+            self._learn(known)
+
+    async def _promote(self, pointer: SpacePointer | None) -> None:
+        """Serve what is promoted now once it is loaded; until then what was promoted before answers."""
+        try:
+            if pointer is not None:
+                service = await self._opening(pointer.collection, pointer)
+                service.use_encoders(self._surroundings.encoders(pointer))
+        except ReelspaceError as error:
+            log("promoted_not_opened", error=str(error))
+            return
+        self._learn(replace(self._known, promoted=pointer))
+
+    def _learn(self, known: Known) -> None:
+        if known == self._known:
+            return
+        self._known = known
+        self._by_name.clear()
+        for full_name in self._services:
+            if not known.wants(full_name):
+                self._spawn(self._drop_later(full_name))
+
+    def _opening(self, full_name: str, pointer: SpacePointer | None = None) -> "asyncio.Task[CollectionService]":
+        task = self._services.get(full_name)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._services[full_name] = asyncio.get_running_loop().create_task(self._open(full_name, pointer))
+        return task
+
+    async def _open(self, full_name: str, pointer: SpacePointer | None) -> CollectionService:
+        collection = await asyncio.to_thread(read_file, self._store, Collection, collection_key(full_name))
+        shards = await self._surroundings.backend.open(collection)
+        pointer = pointer or self._known.promoted
+        encoders = self._surroundings.encoders(pointer) if pointer is not None and pointer.collection == full_name else {}
+        service = CollectionService(collection, shards, self._store, encoders, self._settings, self._on_batch)
+        await service.start()
+        return service
+
+    async def _drop_later(self, full_name: str) -> None:
+        await asyncio.sleep(GRACE_S)
+        if not self._known.wants(full_name):
+            await self._drop(full_name)
+
+    async def _drop(self, full_name: str) -> None:
+        task = self._services.pop(full_name, None)
+        if task is None:
+            return
+        self._by_name.clear()
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled() and task.exception() is None:
+            await task.result().close()
+            await self._surroundings.backend.close(task.result().collection)
+
+    async def _within(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """Wait for work that is finished even when nobody waits any more."""
+        task = self._spawn(work)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(task)
+        except TimeoutError as error:
+            raise ShardTimeout(f"not finished within {timeout_s:.3g} s; it goes on") from error
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def read_known(store: Store) -> Known:
+    """Read the names and the pointer of what is promoted."""
+    names = read_or_default(store, Names, NAMES_KEY)
+    if not store.exists(SPACE_POINTER):
+        return Known(names, None)
+    return Known(names, parse(SpacePointer, store.get(SPACE_POINTER), f"{SPACE_POINTER} in {store.url}"))
+
+
+def _remove(store: Store, full_name: str) -> None:
+    """Remove a collection's objects; its own file first: without it no write is acknowledged any more."""
+    store.delete(collection_key(full_name))
+    for prefix in (collection_key(full_name, ""), f"repository/shard-{full_name}-"):
+        for key in list(store.list(prefix)):
+            store.delete(key)
+
+
+def _schema_key(full_name: str) -> str:
+    return collection_key(full_name, "payload_schema.json")

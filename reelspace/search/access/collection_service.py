@@ -1,0 +1,179 @@
+"""Answers checked requests on one collection, over its shards: queries, look-ups and writes."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from reelspace.core.store import Store
+from reelspace.search.access.deadline import Deadline
+from reelspace.search.access.fanout import Fanout, FanoutSettings, Found
+from reelspace.search.access.groups import are_full, group_hits
+from reelspace.search.access.query_request import MAX_LIMIT
+from reelspace.search.access.reads import Reads
+from reelspace.search.access.requests import (
+    GroupsRequest,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+    Selection,
+    VectorTarget,
+    WriteRequest,
+)
+from reelspace.search.access.results import CollectionFacts, Group, GroupsResult, QueryResult, ScoredPoint, ScrollResult, WriteResult
+from reelspace.search.access.selected import read_vectors, select_payload, select_payloads, select_record
+from reelspace.search.access.shard_client import ShardClient
+from reelspace.search.access.tally import Tally, sealed_facts
+from reelspace.search.access.targets import Encoder, Targets
+from reelspace.search.access.together import together
+from reelspace.search.access.write_path import WritePath
+from reelspace.search.compute.queries import Record, Retrieve, Scroll, ShardQuery
+from reelspace.search.storage.ids import Id
+from reelspace.search.storage.layout import Collection
+from reelspace.search.storage.payload_path import parse_key
+
+
+class CollectionService:
+    """One collection as clients see it. Belongs to one event loop; close it."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        shards: Sequence[ShardClient],
+        store: Store,
+        encoders: Mapping[str, Encoder],
+        settings: FanoutSettings,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        """Connect a collection with its shards, in their order.
+
+        Args:
+            encoders: models that put words into the space of its vectors, by name.
+            on_batch: hears the number of queries of every call of the shards.
+        """
+        self.collection = collection
+        self.fields = collection.fields
+        self._store = store
+        self.tally = Tally(shards)
+        self._fanout = Fanout(shards, settings, on_batch)
+        self._reads = Reads(tuple(shards))
+        self._writes = WritePath(collection, shards, store)
+        self._targets = Targets(self.fields, encoders, self._look_up)
+
+    async def start(self) -> None:
+        """Learn what the collection's current generations hold, so that also what no shard has told yet is covered."""
+        self.tally.begin(await asyncio.to_thread(sealed_facts, self._store, self.collection))
+
+    def use_encoders(self, encoders: Mapping[str, Encoder]) -> None:
+        """Put words into the space of the vectors through these models from now on."""
+        self._targets = Targets(self.fields, encoders, self._look_up)
+
+    async def query(self, request: QueryRequest, timeout_s: float) -> QueryResult:
+        """Answer one query within timeout_s.
+
+        Raises:
+            RequestRefused: see Targets.resolve.
+            ShardTimeout, ShardFailed, Overloaded: see Fanout.search.
+        """
+        deadline = Deadline(timeout_s)
+        found = await self._search(request, request.offset + request.limit, request.selection, deadline, timeout_s)
+        return self._result(found, request)
+
+    async def query_batch(self, requests: Sequence[QueryRequest], timeout_s: float) -> Sequence[QueryResult]:
+        """Answer several queries; one that fails fails all."""
+        return await together([self.query(request, timeout_s) for request in requests])
+
+    async def query_groups(self, request: GroupsRequest, timeout_s: float) -> GroupsResult:
+        """Answer a query with groups of hits: more hits are fetched until the groups are full, or rows or MAX_LIMIT hits end."""
+        query, path = request.query, parse_key(request.group_by)
+        deadline = Deadline(timeout_s)
+        selection = Selection(with_payload=True, with_vectors=query.selection.with_vectors)
+        k = min(max(64, 2 * query.limit * request.group_size), MAX_LIMIT)
+        while True:
+            found = await self._search(query, k, selection, deadline, timeout_s)
+            result = self._result(found, query, selection)
+            groups = group_hits(result.points, path, query.limit, request.group_size)
+            if k == MAX_LIMIT or len(result.ids) < k or are_full(groups, query.limit, request.group_size):
+                return GroupsResult([_selected(group, query.selection) for group in groups], result.coverage)
+            k = min(4 * k, MAX_LIMIT)
+
+    async def retrieve(self, request: RetrieveRequest, timeout_s: float) -> list[Record]:
+        """Give rows by id, in the order asked; unknown ids are left out."""
+        selection = request.selection
+        found = await self._reads.by_id(Retrieve(request.ids, selection.with_payload, selection.with_vectors), timeout_s)
+        return [select_record(found[id], selection) for id in request.ids if id in found]
+
+    async def scroll(self, request: ScrollRequest, timeout_s: float) -> ScrollResult:
+        """Give one page of rows in the order of their ids."""
+        selection = request.selection
+        asked = Scroll(request.where, request.offset, request.limit, selection.with_payload, selection.with_vectors)
+        records, next_offset = await self._reads.page(asked, timeout_s)
+        return ScrollResult([select_record(record, selection) for record in records], next_offset)
+
+    async def count(self, where: bytes, timeout_s: float) -> int:
+        """Count the rows that a filter allows."""
+        return await self._reads.count(where, timeout_s)
+
+    async def write(self, request: WriteRequest, timeout_s: float) -> WriteResult:
+        """Apply writes; see WritePath.write."""
+        result = await self._writes.write(request, timeout_s)
+        self.tally.expire()
+        return result
+
+    async def describe(self, timeout_s: float) -> CollectionFacts:
+        """Tell what the collection holds; of a shard that does not answer, what it told last."""
+        await self.tally.refresh(timeout_s)
+        facts = self.tally.facts
+        num_rows, num_indexed = (sum(getattr(one, name) for one in facts) for name in ("num_rows", "num_indexed"))
+        return CollectionFacts(self.collection, num_rows, num_indexed, tuple(one.generation for one in facts))
+
+    async def probe(self, timeout_s: float) -> None:
+        """Make every shard, and every encoder, really work; raises what they raise."""
+        for name, known in self.fields.items():
+            vector_D = np.zeros(known.dimension, dtype=np.float32)
+            vector_D[0] = 1
+            await self._fanout.search(ShardQuery(vector_D, 1, name), timeout_s)
+        await together([encoder.encode("probe", timeout_s) for encoder in self._targets.encoders.values()])
+
+    async def close(self) -> None:
+        """Finish writes that were taken, and ask no more."""
+        self.tally.close()
+        await self._writes.close()
+
+    async def _search(self, request: QueryRequest, k: int, selection: Selection, deadline: Deadline, timeout_s: float) -> Found:
+        vector_D, excluded = await self._targets.resolve(request, timeout_s)
+        left_s = timeout_s if isinstance(request.target, VectorTarget) else deadline.left_s
+        query = ShardQuery(vector_D, k, request.using, request.where, excluded, selection.with_payload, selection.with_vectors)
+        return await self._fanout.search(query, left_s, allow_partial=request.allow_partial)
+
+    def _result(self, found: Found, request: QueryRequest, selection: Selection | None = None) -> QueryResult:
+        """Put hits into the dialect's terms: skip the first, drop those beyond the threshold, cut payloads down."""
+        selection = selection or request.selection
+        scores = found.scores_K.tolist()
+        if self.fields[request.using].metric == "euclid":
+            scores = [math.sqrt(max(-score, 0.0)) for score in scores]
+        start, end = request.offset, len(scores)
+        if request.score_threshold is not None:
+            end = self._num_better(scores, request.score_threshold, request.using)
+        payloads = None if found.payloads is None else found.payloads[start:end]
+        vectors = None if found.vectors is None else [read_vectors(one) for one in found.vectors[start:end]]
+        coverage = self.tally.coverage(found.missing_shards)
+        return QueryResult(found.ids[start:end], scores[start:end], select_payloads(payloads, selection), vectors, coverage)
+
+    def _num_better(self, scores: Sequence[float], threshold: float, using: str) -> int:
+        if self.fields[using].metric == "euclid":
+            return sum(score < threshold for score in scores)
+        return sum(score > threshold for score in scores)
+
+    async def _look_up(self, ids: Sequence[Id], using: str, timeout_s: float) -> Sequence[Record]:
+        found = await self._reads.by_id(Retrieve(tuple(ids), with_payload=False, with_vectors=(using,)), timeout_s)
+        return list(found.values())
+
+
+def _selected(group: Group, selection: Selection) -> Group:
+    hits = [
+        ScoredPoint(hit.id, hit.score, select_payload(hit.payload or b"{}", selection) if selection.with_payload else None, hit.vectors)
+        for hit in group.hits
+    ]
+    return Group(group.id, hits)
