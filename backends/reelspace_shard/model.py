@@ -8,27 +8,34 @@ import triton_python_backend_utils as triton
 
 from reelspace.core.errors import UserError
 from reelspace.core.store import open_store
-from reelspace.search.compute.generation import Placement, open_generation
-from reelspace.search.compute.service import ShardRequest, answer_requests
+from reelspace.search.compute.generation import Placement
+from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.signature import INPUTS
-from reelspace.search.storage.layout import ServedGeneration, parse
+from reelspace.search.compute.triton_requests import ShardRequest, answer_requests
+from reelspace.search.storage.layout import Collection, ServedGeneration, collection_key, parse, read_file
 
 
 class TritonPythonModel:
     """One shard; the class name and the methods' names are Triton's."""
 
     def initialize(self, args):
-        """Load the generation that the version directory names, from the store that REELSPACE_STORE names."""
+        """Load the generation that the version directory names, from the store that REELSPACE_STORE names, and follow its log."""
         config = json.loads(args["model_config"])
         path = Path(args["model_repository"]) / args["model_version"] / "generation.json"
         served = parse(ServedGeneration, path.read_bytes(), str(path))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         num_threads = int(config["parameters"]["num_threads"]["string_value"])
-        self._shard = open_generation(open_store(os.environ["REELSPACE_STORE"]), served, Placement(device, num_threads))
+        store = open_store(os.environ["REELSPACE_STORE"])
+        collection = read_file(store, Collection, collection_key(served.collection))
+        self._host = ShardHost(store, collection, served.shard, Hosting(Placement(device, num_threads), pinned=served))
+
+    def finalize(self):
+        """Stop following the log."""
+        self._host.close()
 
     def execute(self, requests):
         """Answer a batch of requests; a bad one fails alone."""
-        return [self._response(answer) for answer in answer_requests(self._shard, [self._request(request) for request in requests])]
+        return [self._response(answer) for answer in answer_requests(self._host, [self._request(request) for request in requests])]
 
     def _request(self, request):
         tensors = {name: triton.get_input_tensor_by_name(request, name) for name in INPUTS}

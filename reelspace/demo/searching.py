@@ -22,7 +22,7 @@ from reelspace.search.clustered import ClusteredVectors
 from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.measure import Gallery, measure_search
 from reelspace.search.scheduling.promote import Promotion, promote
-from reelspace.search.storage.layout import Collection
+from reelspace.search.storage.layout import Collection, VectorSettings
 
 NUM_GENERATED_ROWS = 50_000
 NUM_QUERIES = 500
@@ -50,12 +50,11 @@ def measure_generated_rows(out: Path, seed: int = 0) -> SearchFigures:
 def generated_servers(gallery: Gallery, scratch: Path, logs: Path) -> Iterator[Servers]:
     """Build, promote and serve a collection of rows without encoders."""
     store = open_store(str(scratch / "store"))
-    collection = Collection(
-        name=COLLECTION, space_id="0" * 16, dimension=gallery.vectors_ND.shape[1], num_shards=NUM_SHARDS, payload={"video_id": "int64"}
-    )
+    vectors = {"": VectorSettings(dimension=gallery.vectors_ND.shape[1])}
+    collection = Collection(name=COLLECTION, space_id="0" * 16, vectors=vectors, num_shards=NUM_SHARDS)
     table = Table(gallery.ids_N, gallery.vectors_ND, pa.table({"video_id": pa.array(gallery.ids_N)}))
     manifests = write_index(table, collection, IndexSettings(), scratch / "index")
-    if any(manifest.index.nlist is None for manifest in manifests):
+    if any(manifest.vectors[""].index.nlist is None for manifest in manifests):
         raise AssertionError(f"{NUM_GENERATED_ROWS} rows in {NUM_SHARDS} shards must use IVF")
     index = write_artifact(store, "index", scratch / "index", parents=(), code=code_digest(__name__), settings={})
     (scratch / "promotion").mkdir()

@@ -14,7 +14,7 @@ from reelspace.core.errors import TableError
 from reelspace.core.settings import Settings, read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.search.compute.build import IndexSettings, Table, write_index
-from reelspace.search.storage.layout import NAME_PATTERN, Collection
+from reelspace.search.storage.layout import NAME_PATTERN, Collection, VectorSettings
 
 ID = "video_id"
 
@@ -30,7 +30,7 @@ class BuildIndexSettings(Settings):
 
 
 def run(vectors: str, index: str, settings: str) -> None:
-    """Write collection.json and shards/<s>/{manifest.json, index.faiss, ids.npy, payload.arrow, vectors.npy}."""
+    """Write collection.json and shards/<s>/{manifest.json, and the files it names}."""
     parsed = read(BuildIndexSettings, settings)
     inputs, outputs = {"vectors": vectors}, {"index": index}
     run_step("build_index", __name__, settings=parsed, inputs=inputs, outputs=outputs, body=lambda run: _build(run, parsed))
@@ -43,15 +43,14 @@ def _build(run: StepRun, settings: BuildIndexSettings) -> Mapping[str, object]:
     collection = Collection(
         name=settings.collection,
         space_id=space["space_id"],
-        dimension=table.vectors_ND.shape[1],
+        vectors={"": VectorSettings(dimension=table.vectors_ND.shape[1])},
         num_shards=settings.num_shards,
-        payload={field.name: str(field.type) for field in table.payload.schema},
     )
     manifests = write_index(table, collection, settings.index, run.output("index"))
     return {
         "rows": len(table.ids_N),
         "rows_per_shard": [manifest.num_rows for manifest in manifests],
-        "index": [manifest.index.model_dump() for manifest in manifests],
+        "index": [manifest.vectors[""].index.model_dump() for manifest in manifests],
     }
 
 

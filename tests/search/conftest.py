@@ -27,7 +27,7 @@ from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.measure import Gallery
 from reelspace.search.scheduling.promote import Promotion
 from reelspace.search.scheduling.promote import promote as promote_index
-from reelspace.search.storage.layout import Collection, SpacePointer
+from reelspace.search.storage.layout import Collection, SpacePointer, VectorSettings
 from reelspace.serving.signatures import EncoderSizes, config_pbtxt, text_signature
 from reelspace.serving.triton import TritonProcess
 from reelspace.serving.version import Version
@@ -158,7 +158,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Promoted:
 def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> tuple[SpacePointer, Gallery]:
     """Index and promote generated rows without encoders."""
     gallery = make_gallery(num_rows, dimension)
-    collection = Collection(name="videos", space_id=SPACE_ID, dimension=dimension, num_shards=2, payload={"number": "int64"})
+    collection = Collection(name="videos", space_id=SPACE_ID, vectors={"": VectorSettings(dimension=dimension)}, num_shards=2)
     table = Table(gallery.ids_N, gallery.vectors_ND, pa.table({"number": np.arange(num_rows)}))
     write_index(table, collection, IndexSettings(), root / "index-files")
     index = write_artifact(store, "index", root / "index-files", parents=(), code="", settings={})

@@ -1,9 +1,10 @@
-"""Builds a shard's index from its rows, and proves its recall.
+"""Builds a shard's indexes from its rows, and proves their recall.
 
-Equal rows give equal bytes: one OpenMP thread, fixed seeds. Legend: N rows, D dimension, Q queries, K hits.
+Equal rows give equal bytes with one thread: fixed seeds, sums in one order. Legend: N rows, P vectors, D dimension, Q queries, K hits.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,28 +18,50 @@ from reelspace.core.errors import TableError, UserError
 from reelspace.core.rng import rng
 from reelspace.core.settings import Settings
 from reelspace.search.compute.generation import MANIFEST, write_files
+from reelspace.search.compute.hits import NO_ROW
 from reelspace.search.compute.library import faiss
+from reelspace.search.compute.payloads import Payloads, payload_rows
+from reelspace.search.compute.row_ids import SealedIds
+from reelspace.search.compute.scoring import Floats, Ints, faiss_metric, stored_form
 from reelspace.search.compute.shard import Shard, ShardParts
-from reelspace.search.storage.layout import Collection, IndexFacts, ShardManifest, json_bytes, shard_of_ids
+from reelspace.search.compute.vector_index import SealedVectors
+from reelspace.search.storage.layout import (
+    Collection,
+    IndexFacts,
+    IndexKind,
+    ShardManifest,
+    VectorFacts,
+    VectorSettings,
+    json_bytes,
+    shard_of_ids,
+)
 
 RECALL_AT: Final = 10
 ROWS_PER_LIST: Final = 39
-LISTS_PER_ROOT: Final = 4
+LISTS_PER_ROOT: Final = 2.5
+POINTS_PER_CENTROID: Final = 128
+MAX_KEPT_CANDIDATES: Final = 4096
+FACTORS: Final[dict[str, tuple[float, ...]]] = {"ivf_pq": (4.0, 10.0, 30.0), "ivf_pqfs": (4.0, 10.0, 30.0)}
+"""Candidates per hit to try where codes are coarse."""
+PLATEAU: Final = 0.0005
+PLATEAU_FROM: Final = 16
 
 
 class IndexSettings(Settings):
     """How shards are indexed."""
 
+    kind: IndexKind = Field("ivf_sq8", description="Index of shards with many rows.")
     flat_below: int = Field(20_000, ge=1, description="Shards with fewer rows compare with every row.")
     recall_target: float = Field(0.98, gt=0, le=1, description="Share of the 10 nearest that an approximate index must find.")
-    num_recall_queries: int = Field(256, ge=16, le=10_000, description="Rows sampled per shard to choose and prove nprobe.")
-    rerank_factor: float = Field(2.0, ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
+    num_recall_queries: int = Field(256, ge=16, le=10_000, description="Rows sampled per shard to choose and prove the effort.")
+    rerank_factor: float = Field(1.0, ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
     seed: int = Field(0, ge=0, description="Seed of the sample.")
+    num_threads: int = Field(1, ge=1, le=256, description="Threads of a build; with one, equal rows give equal bytes.")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows to index: ids, vectors and payload in the same order."""
+    """Rows to index: integer ids, vectors of one name and payload in the same order."""
 
     ids_N: NDArray[np.int64]
     vectors_ND: NDArray[np.float32]
@@ -49,8 +72,27 @@ class Table:
         return Table(self.ids_N[rows], self.vectors_ND[rows], self.payload.take(pa.array(rows)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BuildVectors:
+    """Vectors of one name as they are stored (scoring.stored_form), in the order of their rows; `rows_P` is None if all have one."""
+
+    settings: VectorSettings
+    vectors_PD: Floats
+    rows_P: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuildRows:
+    """The rows of one shard in the order of their ids, checked; `contains_log` is the log number up to which they are."""
+
+    ids: SealedIds
+    vectors: Mapping[str, BuildVectors]
+    payloads: Payloads
+    contains_log: int = 0
+
+
 def checked_table(table: Table) -> Table:
-    """Order rows by id and scale vectors to length 1.
+    """Order rows by id.
 
     Raises:
         TableError: an id is negative or given twice, or a vector is not finite or all zeros; names the id.
@@ -62,101 +104,162 @@ def checked_table(table: Table) -> Table:
     twice = np.flatnonzero(np.diff(table.ids_N) == 0)
     if len(twice):
         raise TableError(f"vectors: expected each id once, {table.ids_N[twice[0]]} is given twice")
-    norms_N = np.linalg.norm(table.vectors_ND.astype(np.float64), axis=1)
-    bad = np.flatnonzero(~np.isfinite(norms_N) | (norms_N == 0))
+    wide_ND = table.vectors_ND.astype(np.float64)
+    squares_N = np.einsum("nd,nd->n", wide_ND, wide_ND)
+    bad = np.flatnonzero(~np.isfinite(squares_N) | (squares_N == 0))
     if len(bad):
         raise TableError(f"vectors: expected finite vectors that are not all zeros, the vector of id {table.ids_N[bad[0]]} is none")
-    return replace(table, vectors_ND=(table.vectors_ND / norms_N[:, None]).astype(np.float32))
+    return table
 
 
 def write_index(table: Table, collection: Collection, settings: IndexSettings, directory: Path) -> list[ShardManifest]:
-    """Write a collection's first generation: collection.json and shards/<s>/..., each shard with its manifest."""
+    """Write the first generation of a collection with one vector name: collection.json and shards/<s>/..., each with its manifest."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "collection.json").write_bytes(json_bytes(collection))
-    return list(_write_shards(checked_table(table), collection, settings, directory))
-
-
-def _write_shards(table: Table, collection: Collection, settings: IndexSettings, directory: Path) -> Iterator[ShardManifest]:
+    (name,) = collection.vectors
+    table = checked_table(table)
     shard_N = shard_of_ids(table.ids_N, collection.num_shards)
+    manifests = []
     for shard in range(collection.num_shards):
-        parts = build_parts(table.take(np.flatnonzero(shard_N == shard)), settings)
-        place = directory / "shards" / str(shard)
-        manifest = ShardManifest(
-            shard=shard,
-            num_shards=collection.num_shards,
-            num_rows=len(parts.ids_N),
-            dimension=collection.dimension,
-            space_id=collection.space_id,
-            index=parts.facts,
-            files=write_files(parts, place),
-        )
-        (place / MANIFEST).write_bytes(json_bytes(manifest))
-        yield manifest
+        rows = rows_of_table(table.take(np.flatnonzero(shard_N == shard)), collection.vectors[name], name)
+        manifests.append(write_generation(rows, collection, shard, settings, directory / "shards" / str(shard)))
+    return manifests
 
 
-def build_parts(table: Table, settings: IndexSettings) -> ShardParts:
-    """Index the rows of one shard: flat when they are few, else lists of 8-bit codes with the nprobe that reaches the target.
+def rows_of_table(table: Table, vectors: VectorSettings, name: str = "") -> BuildRows:
+    """Take a checked table as the rows of one shard."""
+    payloads = Payloads()
+    payloads.append(payload_rows(table.payload))
+    ids = SealedIds(table.ids_N.astype(np.uint64), np.empty((0, 16), dtype=np.uint8))
+    return BuildRows(ids, {name: BuildVectors(vectors, stored_form(table.vectors_ND, vectors.metric))}, payloads)
+
+
+def write_generation(rows: BuildRows, collection: Collection, shard: int, settings: IndexSettings, directory: Path) -> ShardManifest:
+    """Index the rows of one shard and write its files, the manifest last."""
+    parts = build_parts(rows, settings)
+    manifest = ShardManifest(
+        shard=shard,
+        num_shards=collection.num_shards,
+        num_rows=len(rows.ids),
+        contains_log=rows.contains_log,
+        space_id=collection.space_id,
+        vectors={name: sealed.facts for name, sealed in parts.vectors.items()},
+        files=write_files(parts, directory),
+    )
+    (directory / MANIFEST).write_bytes(json_bytes(manifest))
+    return manifest
+
+
+def build_parts(rows: BuildRows, settings: IndexSettings) -> ShardParts:
+    """Index the rows of one shard: flat where they are few, else with the effort that reaches the target.
 
     Raises:
-        UserError: the target is out of reach even with every list.
+        UserError: the target is out of reach even when everything is looked at.
     """
-    # One thread: sums in another order would give other bytes.
-    faiss.omp_set_num_threads(1)
-    num_rows, dimension = table.vectors_ND.shape
-    if num_rows < settings.flat_below:
-        index = faiss.IndexFlatIP(dimension)
-        index.add(table.vectors_ND)
-        facts = _facts("flat", settings, None, None, 1.0, 0)
-        return ShardParts(facts, index, table.ids_N, table.vectors_ND, table.payload)
-    nlist = max(1, min(round(LISTS_PER_ROOT * np.sqrt(num_rows)), num_rows // ROWS_PER_LIST))
-    index = faiss.index_factory(dimension, f"IVF{nlist},SQ8", faiss.METRIC_INNER_PRODUCT)
-    index.train(table.vectors_ND)
-    index.add(table.vectors_ND)
-    return _tuned(table, index, nlist, settings)
+    sealed = {name: _sealed(vectors, settings) for name, vectors in rows.vectors.items()}
+    return ShardParts(sealed, rows.ids, rows.payloads, rows.contains_log)
 
 
-def _tuned(table: Table, index: Any, nlist: int, settings: IndexSettings) -> ShardParts:
-    num_queries = min(settings.num_recall_queries, len(table.ids_N))
-    rows_Q = np.sort(rng(settings.seed, "recall").choice(len(table.ids_N), num_queries, replace=False))
-    vectors_QD, own = table.vectors_ND[rows_Q], list(table.ids_N[rows_Q][:, None])
-    untuned = ShardParts(_facts("ivf_sq8", settings, nlist, 1, 0.0, num_queries), index, table.ids_N, table.vectors_ND, table.payload)
-    exact_QK = Shard(untuned).search_exactly(vectors_QD, RECALL_AT, excluded=own).rows_QK
-    recall = 0.0
-    for nprobe in _efforts(nlist):
-        parts = replace(untuned, facts=untuned.facts.model_copy(update={"nprobe": nprobe}))
-        recall = recall_of(Shard(parts).search(vectors_QD, RECALL_AT, excluded=own).rows_QK, exact_QK)
-        if recall >= settings.recall_target:
-            return replace(parts, facts=parts.facts.model_copy(update={"recall_at_10": recall}))
+def _sealed(vectors: BuildVectors, settings: IndexSettings) -> SealedVectors:
+    num_vectors, dimension = len(vectors.vectors_PD), vectors.settings.dimension
+    facts = VectorFacts(dimension=dimension, metric=vectors.settings.metric, num_vectors=num_vectors, index=_flat_facts(settings))
+    if settings.kind == "flat" or num_vectors < settings.flat_below:
+        return SealedVectors(facts, None, vectors.vectors_PD, vectors.rows_P)
+    faiss.omp_set_num_threads(settings.num_threads)
+    nlist = None if settings.kind == "hnsw" else num_lists(num_vectors)
+    index = faiss.index_factory(dimension, _factory(settings.kind, nlist, dimension), faiss_metric(vectors.settings.metric))
+    asked_Q, learned = _samples(num_vectors, nlist, settings)
+    index.train(vectors.vectors_PD[learned])
+    index.add(vectors.vectors_PD)
+    tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), nlist, asked_Q, settings)
+    return replace(tuned, rows_P=vectors.rows_P)
+
+
+def _samples(num_vectors: int, nlist: int | None, settings: IndexSettings) -> tuple[Ints, Ints]:
+    """Choose rows to ask for, and rows to learn centroids and codes from: what was learned from is found more easily than new queries."""
+    shuffled = rng(settings.seed, "recall").permutation(num_vectors)
+    num_asked = min(settings.num_recall_queries, num_vectors // 2)
+    num_learned = min(num_vectors - num_asked, POINTS_PER_CENTROID * (nlist or MAX_KEPT_CANDIDATES))
+    return np.sort(shuffled[:num_asked]), np.sort(shuffled[num_asked : num_asked + num_learned])
+
+
+def num_lists(num_vectors: int) -> int:
+    """Give how many lists so many vectors are put into."""
+    return max(1, min(round(LISTS_PER_ROOT * math.sqrt(num_vectors)), num_vectors // ROWS_PER_LIST))
+
+
+def _factory(kind: IndexKind, nlist: int | None, dimension: int) -> str:
+    halves = next(parts for parts in range(max(1, dimension // 2), 0, -1) if dimension % parts == 0)
+    names = {"ivf_sq8": "SQ8", "ivf_pq": f"PQ{halves}", "ivf_pqfs": f"PQ{halves}x4fs"}
+    return "HNSW32,SQ8" if kind == "hnsw" else f"IVF{nlist},{names[kind]}"
+
+
+def _tuned(sealed: SealedVectors, nlist: int | None, rows_Q: Ints, settings: IndexSettings) -> SealedVectors:
+    """Choose the least effort that reaches the target on sampled rows, each without itself."""
+    num_vectors = len(sealed.vectors_PD)
+    vectors_QD = sealed.vectors_PD[rows_Q]
+    exact = Shard(_alone(sealed)).search_exactly(vectors_QD, RECALL_AT + 1).rows_QK
+    exact_QK, best = _without_self(exact, rows_Q), 0.0
+    for factor in FACTORS.get(settings.kind, (1.0, 4.0)):
+        before = 0.0
+        for effort in _efforts(nlist or min(num_vectors, MAX_KEPT_CANDIDATES), 1 if nlist else 16):
+            facts = IndexFacts(
+                kind=settings.kind,
+                nlist=nlist,
+                effort=effort,
+                rerank_factor=max(factor, settings.rerank_factor),
+                recall_at_10=0.0,
+                recall_target=settings.recall_target,
+                num_recall_queries=len(rows_Q),
+            )
+            tried = replace(sealed, facts=sealed.facts.model_copy(update={"index": facts}))
+            found = Shard(_alone(tried), num_threads=settings.num_threads).search(vectors_QD, RECALL_AT + 1).rows_QK
+            recall = recall_of(_without_self(found, rows_Q), exact_QK)
+            if recall >= settings.recall_target:
+                proven = facts.model_copy(update={"recall_at_10": recall})
+                return replace(tried, facts=tried.facts.model_copy(update={"index": proven}))
+            best = max(best, recall)
+            if effort > PLATEAU_FROM and recall - before < PLATEAU:
+                break  # what is missed lies in visited lists: only more candidates can help
+            before = recall
     target = settings.recall_target
-    raise UserError(f"recall_target {target} is out of reach: all {nlist} lists give {recall:.4f}; raise rerank_factor or flat_below")
+    raise UserError(f"recall_target {target} is out of reach: {settings.kind} gives {best:.4f} at most; raise rerank_factor or flat_below")
+
+
+def _alone(sealed: SealedVectors) -> ShardParts:
+    """Make a shard of vectors alone, numbered as they come."""
+    num_vectors = len(sealed.vectors_PD)
+    ids = SealedIds(np.arange(num_vectors, dtype=np.uint64), np.empty((0, 16), dtype=np.uint8))
+    return ShardParts({"": sealed}, ids, Payloads())
+
+
+def _without_self(rows_QK: Ints, rows_Q: Ints) -> Ints:
+    """Drop each query's own row, or the last hit where a twin came before it."""
+    kept = [[row for row in rows if row != own][:RECALL_AT] for rows, own in zip(rows_QK.tolist(), rows_Q.tolist(), strict=True)]
+    return np.array([row + [NO_ROW] * (RECALL_AT - len(row)) for row in kept], dtype=np.int64)
 
 
 def recall_of(found_QK: NDArray[np.int64], exact_QK: NDArray[np.int64]) -> float:
     """Give the share of the exact hits that were found, over all queries."""
-    found = [np.isin(exact_K, found_K).sum() for found_K, exact_K in zip(found_QK, exact_QK, strict=True)]
-    return float(np.sum(found) / exact_QK.size)
+    wanted_QK = exact_QK >= 0
+    found = [np.isin(exact_K, found_K) & wanted_K for found_K, exact_K, wanted_K in zip(found_QK, exact_QK, wanted_QK, strict=True)]
+    return float(np.sum(found) / max(1, wanted_QK.sum()))
 
 
-def _efforts(nlist: int) -> Iterator[int]:
-    """Give numbers of lists to try: 1, 2, 3, 4, 6, 8, 12... and at last all of them."""
-    power = 1
-    while power < nlist:
+def _efforts(whole: int, first: int) -> Iterator[int]:
+    """Give efforts to try: 1, 2, 3, 4, 6, 8, 12... and at last the whole."""
+    power = first
+    while power < whole:
         yield power
-        if power > 1 and 3 * power // 2 < nlist:
+        if power > 1 and 3 * power // 2 < whole:
             yield 3 * power // 2
         power *= 2
-    yield nlist
+    yield whole
 
 
-def _facts(kind: str, settings: IndexSettings, nlist: int | None, nprobe: int | None, recall: float, num_queries: int) -> IndexFacts:
-    return IndexFacts.model_validate(
-        {
-            "kind": kind,
-            "nlist": nlist,
-            "nprobe": nprobe,
-            "rerank_factor": settings.rerank_factor,
-            "recall_at_10": recall,
-            "recall_target": settings.recall_target,
-            "num_recall_queries": num_queries,
-        }
+def _flat_facts(settings: IndexSettings) -> IndexFacts:
+    return IndexFacts(
+        kind="flat", rerank_factor=1.0, recall_at_10=1.0, recall_target=settings.recall_target, num_recall_queries=0
     )
+
+

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.filters import Condition, FieldCondition, Filter, HasId, PointId
-from reelspace.search.compute.payload_edits import merged, without
-from reelspace.search.compute.payload_path import parse_key
+from reelspace.search.storage.payload_edits import merged, without
+from reelspace.search.storage.payload_path import parse_key
 from reelspace.search.compute.payload_rows import PayloadRows
 from reelspace.search.compute.payload_values import Growing
 
@@ -49,6 +49,11 @@ class Payloads:
         self._changes = PayloadRows(indexed)
         self._changed_rows = Growing(np.int64)
         self._last_change: dict[int, int] = {}
+
+    @property
+    def indexed(self) -> tuple[str, ...]:
+        """Keys whose columns stay."""
+        return self._rows.indexed
 
     @property
     def edition(self) -> Edition:

@@ -1,106 +1,136 @@
-"""Answers a batch of requests with one search; a bad request fails alone.
+"""Answers queries and reads from one shard, as any gateway asks them.
 
-Legend: B rows of one request, Q rows of all, K hits, E excluded ids.
+Legend: Q queries, K hits, D dimension.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
-from reelspace.core.errors import ReelspaceError
-from reelspace.search.compute.hits import NO_ID, NO_SCORE
-from reelspace.search.compute.shard import MAX_K, QueryRefused, Shard
-from reelspace.search.compute.signature import EXCLUDE, IDS, PAYLOAD, POINT, QUERY, SCORES, VECTOR, K
+from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
+from reelspace.search.compute.queries import Count, Describe, Read, ReadAnswer, Record, Retrieve, Scroll, ShardAnswer, ShardFacts, ShardQuery
+from reelspace.search.compute.shard import QueryRefused, Shard
+from reelspace.search.storage.ids import Id, id_order, ids_of_words
 
-Tensors = Mapping[str, NDArray[Any]]
 Ints = NDArray[np.int64]
+NO_ROW_JSON = b"null"
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRequest:
-    """One request as Triton gives it: input tensors and the names of the outputs it asks for."""
+def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
+    """Search for several queries; those over the same vectors with the same filter go together.
 
-    inputs: Tensors
-    wanted: frozenset[str]
-
-    @property
-    def searches(self) -> bool:
-        """Tell a search from a look-up."""
-        return self.wanted != {VECTOR}
-
-    @property
-    def num_rows(self) -> int:
-        """Queries of the request."""
-        return len(self.inputs[QUERY])
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    rows_QK: Ints
-    scores_QK: NDArray[np.float32]
-
-
-def answer_requests(shard: Shard, requests: Sequence[ShardRequest]) -> list[Tensors | ReelspaceError]:
-    """Answer each request with its output tensors, or with the reason why it is refused."""
-    problems = [_problem(shard, request) for request in requests]
-    good = [request for request, problem in zip(requests, problems, strict=True) if problem is None]
-    searching = [request for request in good if request.searches]
-    found = iter(_search(shard, searching))
-    answers = iter([_answer(shard, request, next(found) if request.searches else None) for request in good])
-    return [next(answers) if problem is None else problem for problem in problems]
+    Raises:
+        QueryRefused, FilterRefused, KeyRefused: a query is none; see Shard.search.
+    """
+    groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    for place, query in enumerate(queries):
+        groups[query.using, query.where].append(place)
+    if len(groups) == 1:
+        found = _search(shard, queries)
+    else:
+        found = nothing(len(queries), max(query.k for query in queries))
+        for places in groups.values():
+            part = _search(shard, [queries[place] for place in places])
+            width = part.rows_QK.shape[1]
+            found.rows_QK[places, :width], found.scores_QK[places, :width] = part.rows_QK, part.scores_QK
+    payloads = vectors = None
+    if any(query.with_payload for query in queries):
+        payloads = _payloads(shard, found.rows_QK, [query.with_payload for query in queries])
+    if any(query.with_vectors for query in queries):
+        vectors = _vectors(shard, found.rows_QK, queries)
+    return ShardAnswer(shard.ids.words(found.rows_QK), found.scores_QK, payloads, vectors)
 
 
-def _problem(shard: Shard, request: ShardRequest) -> QueryRefused | None:
-    query_BD, k_B = request.inputs[QUERY], request.inputs[K]
-    if query_BD.shape[1:] != (shard.dimension,):
-        return QueryRefused(f"{QUERY}: expected vectors of length {shard.dimension}, got {list(query_BD.shape)}")
-    if not np.isfinite(query_BD).all():
-        return QueryRefused(f"{QUERY}: expected finite numbers, got NaN or infinity")
-    if k_B.min() < 1 or k_B.max() > MAX_K:
-        return QueryRefused(f"{K}: expected 1 to {MAX_K} hits, got {int(k_B.min())} to {int(k_B.max())}")
-    return None
+def answer_read(shard: Shard, request: Read, generation: int) -> ReadAnswer:
+    """Look up, list or count rows, or describe the shard."""
+    match request:
+        case Retrieve():
+            rows = shard.ids.rows_of(request.ids)
+            alive = [(id, row) for id, row in zip(request.ids, rows.tolist(), strict=True) if row >= 0 and not shard.dead_N[row]]
+            return _records(shard, alive, request)
+        case Scroll():
+            return _records(shard, _listed(shard, request), request)
+        case Count():
+            return int(np.count_nonzero(shard.allowed_rows(request.where)))
+        case Describe():
+            num_indexed = sum(index.num_sealed + index.num_grown for index in shard.indexes.values())
+            return ShardFacts(shard.num_rows, num_indexed, shard.applied, generation, shard.size_bytes)
 
 
-def _search(shard: Shard, requests: Sequence[ShardRequest]) -> list[_Found]:
-    if not requests:
-        return []
-    vectors_QD = np.concatenate([request.inputs[QUERY] for request in requests])
-    excluded = [_excluded(row_E) for request in requests for row_E in _exclude_BE(request)]
-    widest = max(int(request.inputs[K].max()) for request in requests)
-    found = shard.search(vectors_QD, widest, excluded=excluded if any(map(len, excluded)) else None)
-    starts = np.cumsum([0, *(request.num_rows for request in requests)])
+def _search(shard: Shard, queries: Sequence[ShardQuery]) -> Rows:
+    first = queries[0]
+    vectors_QD = first.vector_D[None] if len(queries) == 1 else _stacked(queries)
+    excluded = [query.excluded for query in queries] if any(query.excluded for query in queries) else None
+    widest = max(query.k for query in queries)
+    found = shard.search(vectors_QD, widest, using=first.using, where=first.where, excluded=excluded)
+    if any(query.k != widest for query in queries):
+        beyond_QK = np.arange(widest) >= np.array([query.k for query in queries])[:, None]
+        found.rows_QK[beyond_QK], found.scores_QK[beyond_QK] = -1, NO_SCORE
+    return found
+
+
+def _stacked(queries: Sequence[ShardQuery]) -> NDArray[np.float32]:
+    try:
+        return np.stack([query.vector_D for query in queries])
+    except ValueError as error:
+        lengths = sorted({len(query.vector_D) for query in queries})
+        raise QueryRefused(f"vector: expected vectors of one length, got {lengths}") from error
+
+
+def _payloads(shard: Shard, rows_QK: Ints, wanted_Q: Sequence[bool]) -> NDArray[np.object_]:
+    found_QK = np.full(rows_QK.shape, NO_ROW_JSON, dtype=np.object_)
+    for query, wanted in enumerate(wanted_Q):
+        for column, row in enumerate(rows_QK[query].tolist() if wanted else ()):
+            if row >= 0:
+                found_QK[query, column] = shard.payloads.json(row)
+    return found_QK
+
+
+def _vectors(shard: Shard, rows_QK: Ints, queries: Sequence[ShardQuery]) -> NDArray[np.object_]:
+    found_QK = np.full(rows_QK.shape, NO_ROW_JSON, dtype=np.object_)
+    for number, query in enumerate(queries):
+        rows = [row for row in rows_QK[number].tolist() if row >= 0] if query.with_vectors else []
+        for column, vectors in enumerate(_stored_vectors(shard, rows, query.with_vectors)):
+            found_QK[number, column] = orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY)
+    return found_QK
+
+
+def _stored_vectors(shard: Shard, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, NDArray[np.float32]]]:
+    """Give the stored vectors of rows by name; a name is left out where a row has none."""
+    found: list[dict[str, NDArray[np.float32]]] = [{} for _ in rows]
+    for name in names:
+        index = shard.indexes.get(name)
+        if index is None:
+            raise QueryRefused(f"with_vectors: expected names among {', '.join(map(repr, shard.indexes))}, got {name[:80]!r}")
+        positions = index.positions(np.array(rows, dtype=np.int64))
+        for place, (position, vector_D) in enumerate(zip(positions.tolist(), index.gather(positions), strict=True)):
+            if position >= 0:
+                found[place][name] = vector_D
+    return found
+
+
+def _records(shard: Shard, rows: Sequence[tuple[Id, int]], request: Retrieve | Scroll) -> list[Record]:
+    payloads = [shard.payloads.json(row) if request.with_payload else None for _, row in rows]
+    vectors = _stored_vectors(shard, [row for _, row in rows], request.with_vectors)
     return [
-        _cut(found.rows_QK[start:end], found.scores_QK[start:end], request.inputs[K].reshape(-1))
-        for request, start, end in zip(requests, starts[:-1], starts[1:], strict=True)
+        Record(id, payload, found if request.with_vectors else None)
+        for (id, _), payload, found in zip(rows, payloads, vectors, strict=True)
     ]
 
 
-def _exclude_BE(request: ShardRequest) -> Ints:
-    return request.inputs.get(EXCLUDE, np.empty((request.num_rows, 0), dtype=np.int64))
+def _listed(shard: Shard, request: Scroll) -> list[tuple[Id, int]]:
+    """Give rows in the order of their ids: the sealed ones are, of the fresh ones there are few."""
+    allowed_N = shard.allowed_rows(request.where)
+    num_sealed = shard.ids.num_sealed
+    first = shard.ids.first_sealed_from(request.start)
+    sealed = first + np.flatnonzero(allowed_N[first:num_sealed])[: request.limit]
+    fresh = list(islice(((id, row) for id, row in shard.ids.fresh_from(request.start) if allowed_N[row]), request.limit))
+    found = [*zip(ids_of_words(shard.ids.words(sealed)), sealed.tolist(), strict=True), *fresh]
+    if fresh:
+        found.sort(key=lambda pair: id_order(pair[0]))
+    return found[: request.limit]
 
-
-def _excluded(row_E: Ints) -> Ints:
-    return row_E[row_E >= 0]
-
-
-def _cut(rows_BK: Ints, scores_BK: NDArray[np.float32], k_B: NDArray[np.int32]) -> _Found:
-    width = int(k_B.max())
-    beyond_BK = np.arange(width) >= k_B[:, None]
-    return _Found(np.where(beyond_BK, NO_ID, rows_BK[:, :width]), np.where(beyond_BK, NO_SCORE, scores_BK[:, :width]))
-
-
-def _answer(shard: Shard, request: ShardRequest, found: _Found | None) -> Tensors:
-    answer: dict[str, NDArray[Any]] = {}
-    if found is not None:
-        answer[IDS] = shard.ids(found.rows_QK)
-        answer[SCORES] = found.scores_QK
-        if PAYLOAD in request.wanted:
-            payloads = shard.payload_json(found.rows_QK.reshape(-1))
-            answer[PAYLOAD] = np.array(payloads, dtype=np.object_).reshape(found.rows_QK.shape)
-    if VECTOR in request.wanted:
-        no_points_B = np.full(request.num_rows, NO_ID, dtype=np.int64)
-        answer[VECTOR] = shard.vectors(shard.rows_of(request.inputs.get(POINT, no_points_B).reshape(-1)))
-    return {name: tensor for name, tensor in answer.items() if name in request.wanted}

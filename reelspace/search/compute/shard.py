@@ -1,225 +1,326 @@
-"""One shard: a sealed faiss index, the stored vectors that score its candidates again, ids and payload.
+"""One shard: a sealed generation, the rows written since, and deletes as a bitmap, searched as one.
 
-Row numbers are dense and follow the ids, so order by row is order by id. Every score that leaves is computed from the stored
-vectors by one function, so it does not depend on the index, the batch, the number of shards or the device.
+Every write adds rows at the end and marks the rows it replaces as dead, so row numbers never change while a shard is loaded.
+Every score that leaves is computed from the stored vectors by one function (scoring.py); equal scores are ordered by id.
 
-Legend: N rows, D dimension, Q queries, K hits, R candidates, E ids.
+Legend: N rows, D dimension, Q queries, K hits, R candidates, A allowed rows, P positions of one vector name.
 """
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
-from reelspace.search.compute.hits import NO_ID, NO_SCORE, Rows, rank
-from reelspace.search.compute.library import faiss
-from reelspace.search.compute.place import place
-from reelspace.search.storage.layout import IndexFacts
+from reelspace.search.compute.filter_cache import Allowed, FilterCache
+from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
+from reelspace.search.compute.payloads import Payloads
+from reelspace.search.compute.ranking import rank
+from reelspace.search.compute.row_ids import RowIds, SealedIds
+from reelspace.search.compute.scoring import Compared, Floats, Ints, stored_form
+from reelspace.search.compute.vector_index import Effort, SealedVectors, VectorIndex, best_guesses
+from reelspace.search.storage.entries import Entry
+from reelspace.search.storage.ids import Id
+from reelspace.search.storage.points import changed
+from reelspace.search.storage.rows import Op
+from reelspace.search.storage.rows import Rows as LogRows
 
 MAX_K: Final = 2048
-SCAN_ROWS: Final = 10_000
 SPARE_CANDIDATES: Final = 8
-ROWS_PER_LIST_HIT: Final = 8
-GATHERED_FLOATS: Final = 4 << 20
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+SCAN_ROWS: Final = 2500
+"""So few allowed rows are compared one by one at once; more only when a filter is asked for again."""
+KEPT_ROWS: Final = 20_000
+"""So many allowed rows are gathered and kept for filters that are asked for again."""
+MAX_KEPT_BYTES: Final = 256 << 20
+WIDER: Final = 4
+UNIT: Final = 1e-5
+"""Squared lengths this near 1 are left as they are."""
 
 
 class QueryRefused(UserError):
-    """A query that no index may see: wrong shape, not finite, or too many hits wanted."""
+    """A query that no index may see: wrong shape, not finite, unknown vectors, or too many hits wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ShardParts:
-    """What a shard consists of: ids strictly ascending, one vector of length 1 and one payload row each."""
+    """What a generation consists of; the payloads and ids are of the same rows, `applied` is the last log number among them."""
 
-    facts: IndexFacts
-    index: Any
-    ids_N: Ints
-    vectors_ND: Floats
-    payload: pa.Table
+    vectors: Mapping[str, SealedVectors]
+    ids: SealedIds
+    payloads: Payloads
+    applied: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Effort:
-    """How far one round of a search looks; `nprobe` is None for a flat index."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """The vectors of the rows that a filter allows, gathered; valid while `state` is the shard's."""
 
-    num_candidates: int
-    nprobe: int | None
+    state: tuple[int, int, int]
+    positions_A: Ints
+    compared: Compared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """What one search may find: bits of positions (None: all), their share, and per query positions that must not be hits."""
+
+    bits: NDArray[np.uint8] | None
+    share: float
+    excluded: Sequence[Ints] | None
 
 
 class Shard:
-    """Searches one sealed generation. Calls come from one thread at a time."""
+    """Searches and changes one shard. Calls come from one thread at a time."""
 
     def __init__(self, parts: ShardParts, device: int | None = None, num_threads: int = 1) -> None:
-        self._parts = parts
-        self._placed = place(parts.index, device)
-        self._num_threads = num_threads
+        self._ids = RowIds(parts.ids)
+        self._payloads = parts.payloads
+        self._filters = FilterCache(parts.payloads, self._ids.rows_of)
+        self._indexes = {name: VectorIndex(sealed, device, num_threads) for name, sealed in parts.vectors.items()}
+        self._dead_N = np.zeros(len(parts.ids), dtype=np.bool_)
+        self._num_dead = 0
+        self._live_bits: NDArray[np.uint8] | None = None
+        self._kept: OrderedDict[tuple[bytes, str], _Kept | None] = OrderedDict()
+        self.applied = parts.applied
 
     @property
     def num_rows(self) -> int:
-        """Rows of the shard."""
-        return len(self._parts.ids_N)
+        """Rows that are not deleted."""
+        return self._ids.num_rows - self._num_dead
 
     @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return int(self._parts.vectors_ND.shape[1])
+    def num_all_rows(self) -> int:
+        """Rows with the deleted and replaced ones."""
+        return self._ids.num_rows
 
     @property
-    def kind(self) -> str:
-        """Kind of the index: flat or ivf_sq8."""
-        return self._parts.facts.kind
+    def num_unsealed(self) -> int:
+        """Changes that the generation does not have: rows added, and sealed rows that died."""
+        added = self._ids.num_rows - self._ids.num_sealed
+        return added + int(np.count_nonzero(self._dead_N[: self._ids.num_sealed]))
+
+    @property
+    def ids(self) -> RowIds:
+        """The ids of all rows."""
+        return self._ids
+
+    @property
+    def payloads(self) -> Payloads:
+        """The payloads of all rows."""
+        return self._payloads
+
+    @property
+    def indexes(self) -> Mapping[str, VectorIndex]:
+        """The vectors by name."""
+        return self._indexes
+
+    @property
+    def dead_N(self) -> NDArray[np.bool_]:
+        """Which rows are deleted or replaced."""
+        return self._dead_N[: self._ids.num_rows]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of vectors, codes, ids and what is kept for filters, about."""
+        kept = sum(one.compared.vectors_AD.nbytes for one in self._kept.values() if one)
+        return self._ids.size_bytes + sum(index.size_bytes for index in self._indexes.values()) + self._filters.size_bytes + kept
+
+    def apply(self, entry: Entry) -> None:
+        """Change the rows as an object of the log says; numbers come in order."""
+        for write in entry.writes:
+            self._apply(write.rows)
+        self._live_bits = None
+        self.applied = entry.number
 
     def search(
-        self, vectors_QD: Floats, k: int, *, excluded: Sequence[Ints] | None = None, allowed_N: NDArray[np.bool_] | None = None
+        self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"", excluded: Sequence[Sequence[Id]] | None = None
     ) -> Rows:
         """Find the rows nearest to each query.
 
         Args:
-            vectors_QD: finite, length 1 for scores that are cosines.
+            vectors_QD: finite; scaled here where the metric is cosine.
             k: hits per query, 1 to MAX_K.
+            where: bytes of `filters.encode_filter`; few allowed rows are compared exactly, many are searched with more lists.
             excluded: per query, ids that must not be hits; unknown ones are no matter.
-            allowed_N: rows that may be hits; few of them are compared exactly, many are searched with more lists.
 
         Returns:
             Fewer than k rows only when fewer may be hits; equal scores are ordered by id, also where they cross the k-th place.
 
         Raises:
-            QueryRefused: the vectors' shape, a value that is not finite, or k.
+            QueryRefused: the vectors' name, shape, or a value that is not finite; or k.
+            FilterRefused, KeyRefused: `where` is no filter.
         """
-        self._check(vectors_QD, k)
-        excluded_rows = self._excluded_rows(excluded, len(vectors_QD))
-        if allowed_N is not None and (np.count_nonzero(allowed_N) <= SCAN_ROWS or not self._placed.selectors):
-            return self._scan(vectors_QD, k, excluded_rows, np.flatnonzero(allowed_N))
-        effort = self._first_effort(k, max(map(len, excluded_rows), default=0), allowed_N)
-        found, open_Q = self._round(vectors_QD, k, excluded_rows, allowed_N, effort)
+        index, vectors_QD = self._checked(vectors_QD, k, using)
+        banned = None if excluded is None or not any(excluded) else [index.positions(self._rows_of(ids)) for ids in excluded]
+        allowed = self._filters.allowed(where) if where else None
+        if allowed is not None:
+            few = self._few(index, allowed, where, using)
+            if few is not None:
+                return self._rank_few(index, vectors_QD, k, few, banned)
+        bits, share = self._bits(allowed)
+        wanted = _Wanted(index.position_bits(bits, self.num_all_rows), share, banned)
+        return self._widening(index, vectors_QD, k, wanted)
+
+    def search_exactly(self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"") -> Rows:
+        """Compare with every row: what `search` is measured against."""
+        index, vectors_QD = self._checked(vectors_QD, k, using)
+        mask_N = ~self.dead_N
+        if where:
+            mask_N &= self._filters.allowed(where).mask_N()
+        positions_A = index.positions(np.flatnonzero(mask_N))
+        positions_A = positions_A[positions_A >= 0]
+        kept = _Kept((0, 0, 0), positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
+        return self._rank_few(index, vectors_QD, k, kept, None)
+
+    def allowed_rows(self, where: bytes) -> NDArray[np.bool_]:
+        """Tell for each row whether it is alive and a filter allows it."""
+        mask_N = ~self.dead_N
+        return mask_N & self._filters.allowed(where).mask_N() if where else mask_N
+
+    def _rows_of(self, ids: Sequence[Id]) -> Ints:
+        return self._ids.rows_of(ids)
+
+    def _apply(self, rows: LogRows) -> None:
+        start, ops = 0, rows.ops_N.tolist()
+        for place, op in enumerate(ops):
+            if op == Op.UPSERT:
+                continue
+            self._upsert(rows, start, place)
+            start = place + 1
+            row = self._ids.row_of(rows.ids[place])
+            if row < 0 or self._dead_N[row]:
+                continue
+            if op == Op.DELETE:
+                self._kill([row])
+            else:
+                given = orjson.loads(rows.payloads[place] or b"null")
+                self._payloads.overwrite(row, orjson.dumps(changed(self._payloads.payload(row), Op(op), given)))
+        self._upsert(rows, start, len(ops))
+
+    def _upsert(self, rows: LogRows, start: int, end: int) -> None:
+        """Add the rows of consecutive upserts."""
+        if start == end:
+            return
+        first = self._ids.num_rows
+        replaced = self._ids.append(rows.ids[start:end])
+        self._payloads.append([payload or b"{}" for payload in rows.payloads[start:end]])
+        if self._ids.num_rows > len(self._dead_N):
+            self._dead_N = np.concatenate([self._dead_N, np.zeros(max(1024, len(self._dead_N) // 2, end - start), dtype=np.bool_)])
+        self._kill(replaced)
+        for name, index in self._indexes.items():
+            given = rows.vectors.get(name)
+            if given is None:
+                index.append(np.empty(0, dtype=np.int64), np.empty((0, index.facts.dimension), dtype=np.float32), self._ids.num_rows)
+                continue
+            low, high = np.searchsorted(given.rows_M, [start, end])
+            rows_M = given.rows_M[low:high] - start + first
+            index.append(rows_M, given.vectors_MD[low:high], self._ids.num_rows)
+
+    def _kill(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            if not self._dead_N[row]:
+                self._dead_N[row] = True
+                self._num_dead += 1
+
+    def _checked(self, vectors_QD: Floats, k: int, using: str) -> tuple[VectorIndex, Floats]:
+        index = self._indexes.get(using)
+        if index is None:
+            raise QueryRefused(f"using: expected one of the vectors {', '.join(map(repr, self._indexes))}, got {using[:80]!r}")
+        dimension = index.facts.dimension
+        if vectors_QD.ndim != 2 or vectors_QD.shape[1] != dimension or vectors_QD.dtype != np.float32:
+            raise QueryRefused(f"vector: expected float32 of length {dimension}, got {vectors_QD.dtype} {list(vectors_QD.shape)}")
+        if not 1 <= k <= MAX_K:
+            raise QueryRefused(f"limit: expected 1 to {MAX_K} hits, got {k}")
+        # A sum of squares is finite only where every number is.
+        squares_Q = np.einsum("qd,qd->q", vectors_QD, vectors_QD)
+        if not np.isfinite(squares_Q).all() and not np.isfinite(vectors_QD).all():
+            raise QueryRefused("vector: expected finite numbers, got NaN or infinity")
+        if index.facts.metric == "cosine" and not (np.abs(squares_Q - 1) < UNIT).all():
+            if not vectors_QD.any(axis=1).all():
+                raise QueryRefused("vector: expected a vector that is not all zeros: cosine needs a direction")
+            vectors_QD = stored_form(vectors_QD, "cosine")
+        return index, vectors_QD
+
+    def _bits(self, allowed: Allowed | None) -> tuple[NDArray[np.uint8] | None, float]:
+        """Give the rows that may be hits as bits, None for all, and about which share they are."""
+        num_rows = max(1, self.num_all_rows)
+        if self._num_dead and self._live_bits is None:
+            self._live_bits = np.packbits(~self.dead_N, bitorder="little")
+        if allowed is None:
+            return (self._live_bits, 1.0) if self._num_dead else (None, 1.0)
+        bits = allowed.bits if self._live_bits is None or not self._num_dead else allowed.bits & self._live_bits
+        return bits, max(allowed.num_allowed, 1) / num_rows
+
+    def _few(self, index: VectorIndex, allowed: Allowed, where: bytes, using: str) -> _Kept | None:
+        """Give the allowed rows gathered, if they are few, or a filter is asked for again; None where lists are cheaper."""
+        state = (self.num_all_rows, self._num_dead, self._payloads.edition.num_changes)
+        key = (where, using)
+        again = key in self._kept
+        kept = self._kept.get(key)
+        if kept is not None and kept.state == state:
+            self._kept.move_to_end(key)
+            return kept
+        if allowed.num_allowed > (KEPT_ROWS if again or not index.selectors else SCAN_ROWS):
+            self._keep(key, None)
+            return None
+        rows_A = np.flatnonzero(allowed.mask_N()) if allowed.rows_A is None else allowed.rows_A
+        if self._num_dead:
+            rows_A = rows_A[~self._dead_N[rows_A]]
+        positions_A = index.positions(rows_A)
+        positions_A = positions_A[positions_A >= 0]
+        kept = _Kept(state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
+        self._keep(key, kept)
+        return kept
+
+    def _keep(self, key: tuple[bytes, str], kept: _Kept | None) -> None:
+        self._kept.pop(key, None)
+        self._kept[key] = kept
+        size_bytes = sum(one.compared.vectors_AD.nbytes for one in self._kept.values() if one)
+        while (size_bytes > MAX_KEPT_BYTES or len(self._kept) > 1024) and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            size_bytes -= dropped.compared.vectors_AD.nbytes if dropped else 0
+
+    def _rank_few(self, index: VectorIndex, vectors_QD: Floats, k: int, kept: _Kept, excluded: Sequence[Ints] | None) -> Rows:
+        """Rank rows that are all compared."""
+        num, positions_A = k + SPARE_CANDIDATES, kept.positions_A
+        if not len(positions_A):
+            return nothing(len(vectors_QD), k)
+        guesses_QA = kept.compared.guesses(vectors_QD)
+        for row, banned in enumerate(excluded or ()):
+            guesses_QA[row, np.isin(positions_A, banned)] = NO_SCORE
+        while True:
+            part = best_guesses(positions_A, guesses_QA, num)
+            found, open_Q = rank(index, self._ids, vectors_QD, k, [part])
+            if not open_Q.any():
+                return found
+            num *= WIDER
+
+    def _widening(self, index: VectorIndex, vectors_QD: Floats, k: int, wanted: _Wanted) -> Rows:
+        """Search, and again further for the queries that had too few hits, or a tie that crosses the k-th place."""
+        num_excluded = max(map(len, wanted.excluded)) if wanted.excluded else 0
+        num = int(np.ceil(k * index.facts.index.rerank_factor)) + num_excluded + SPARE_CANDIDATES
+        effort = Effort(num, 1.0 / wanted.share)
+        found, open_Q = self._round(index, vectors_QD, k, effort, wanted)
         while open_Q.any():
-            effort = self._more(effort)
-            again = [rows for rows, is_open in zip(excluded_rows, open_Q, strict=True) if is_open]
-            part, still_open = self._round(vectors_QD[open_Q], k, again, allowed_N, effort)
+            effort = Effort(WIDER * effort.num_candidates, WIDER * effort.widening)
+            excluded = None if wanted.excluded is None else [one for one, is_open in zip(wanted.excluded, open_Q, strict=True) if is_open]
+            part, still_open = self._round(index, vectors_QD[open_Q], k, effort, _Wanted(wanted.bits, wanted.share, excluded))
             found.rows_QK[open_Q], found.scores_QK[open_Q] = part.rows_QK, part.scores_QK
             open_Q[open_Q] = still_open
         return found
 
-    def search_exactly(self, vectors_QD: Floats, k: int, *, excluded: Sequence[Ints] | None = None) -> Rows:
-        """Compare with every row: what `search` is measured against."""
-        self._check(vectors_QD, k)
-        return self._scan(vectors_QD, k, self._excluded_rows(excluded, len(vectors_QD)), np.arange(self.num_rows))
-
-    def ids(self, rows_QK: Ints) -> Ints:
-        """Give the ids of rows; a missing hit stays NO_ID."""
-        if not self.num_rows:
-            return np.full_like(rows_QK, NO_ID)
-        return np.where(rows_QK < 0, NO_ID, self._parts.ids_N[rows_QK])
-
-    def rows_of(self, ids_E: Ints) -> Ints:
-        """Give the row of each id, -1 for an unknown one."""
-        if not self.num_rows:
-            return np.full(len(ids_E), NO_ID, dtype=np.int64)
-        rows_E = np.minimum(np.searchsorted(self._parts.ids_N, ids_E), self.num_rows - 1)
-        return np.where(self._parts.ids_N[rows_E] == ids_E, rows_E, NO_ID).astype(np.int64)
-
-    def vectors(self, rows_E: Ints) -> Floats:
-        """Give stored vectors; all zeros for row -1, which no stored vector is."""
-        found = np.zeros((len(rows_E), self.dimension), dtype=np.float32)
-        known_E = rows_E >= 0
-        found[known_E] = self._parts.vectors_ND[rows_E[known_E]]
-        return found
-
-    def payload_json(self, rows_K: Ints) -> list[bytes]:
-        """Give each row's payload as a JSON object, times in RFC 3339; `null` for row -1."""
-        known_K = rows_K[rows_K >= 0]
-        values = iter(self._parts.payload.take(pa.array(known_K)).to_pylist())
-        return [orjson.dumps(next(values), option=orjson.OPT_UTC_Z) if row >= 0 else b"null" for row in rows_K]
-
-    def _check(self, vectors_QD: Floats, k: int) -> None:
-        if vectors_QD.ndim != 2 or vectors_QD.shape[1] != self.dimension or vectors_QD.dtype != np.float32:
-            raise QueryRefused(f"vector: expected float32 of length {self.dimension}, got {vectors_QD.dtype} {list(vectors_QD.shape)}")
-        if not np.isfinite(vectors_QD).all():
-            raise QueryRefused("vector: expected finite numbers, got NaN or infinity")
-        if not 1 <= k <= MAX_K:
-            raise QueryRefused(f"limit: expected 1 to {MAX_K} hits, got {k}")
-
-    def _excluded_rows(self, excluded: Sequence[Ints] | None, num_queries: int) -> list[Ints]:
-        if excluded is None:
-            return [np.empty(0, dtype=np.int64)] * num_queries
-        rows = [self.rows_of(ids_E) for ids_E in excluded]
-        return [rows_E[rows_E >= 0] for rows_E in rows]
-
-    def _first_effort(self, k: int, num_excluded: int, allowed_N: NDArray[np.bool_] | None) -> _Effort:
-        facts = self._parts.facts
-        wanted = int(np.ceil(k * facts.rerank_factor)) + num_excluded + SPARE_CANDIDATES
-        if facts.nprobe is None or facts.nlist is None:
-            return _Effort(min(wanted, self.num_rows), None)
-        share = 1.0 if allowed_N is None else np.count_nonzero(allowed_N) / self.num_rows
-        lists_that_hold_enough = ROWS_PER_LIST_HIT * wanted * facts.nlist / self.num_rows
-        nprobe = int(np.ceil(max(facts.nprobe, lists_that_hold_enough) / share))
-        return _Effort(min(wanted, self.num_rows), min(nprobe, facts.nlist))
-
-    def _more(self, effort: _Effort) -> _Effort:
-        nlist = self._parts.facts.nlist
-        nprobe = None if effort.nprobe is None or nlist is None else min(4 * effort.nprobe, nlist)
-        return _Effort(min(4 * effort.num_candidates, self.num_rows), nprobe)
-
     def _round(
-        self, vectors_QD: Floats, k: int, excluded_rows: Sequence[Ints], allowed_N: NDArray[np.bool_] | None, effort: _Effort
+        self, index: VectorIndex, vectors_QD: Floats, k: int, effort: Effort, wanted: _Wanted
     ) -> tuple[Rows, NDArray[np.bool_]]:
-        """Search once; tells also which queries must look further, for too few hits or a tie that crosses the k-th place."""
-        rows_QR, guesses_QR = self._candidates(vectors_QD, effort, allowed_N)
-        scores_QR = self._scores(vectors_QD, rows_QR)
-        for scores_R, rows_R, rows_E in zip(scores_QR, rows_QR, excluded_rows, strict=True):
-            if len(rows_E):
-                scores_R[np.isin(rows_R, rows_E)] = NO_SCORE
-        found = rank(rows_QR, scores_QR, k)
-        if not rows_QR.shape[1]:
-            return found, np.zeros(len(vectors_QD), dtype=np.bool_)
-        lowest_Q = found.scores_QK[:, -1]
-        kept_QR = (scores_QR >= lowest_Q[:, None]) & (rows_QR >= 0)
-        lowest_guess_Q = np.where(kept_QR, guesses_QR, np.inf).min(axis=1)
-        used_up_Q = rows_QR[:, -1] < 0
-        more_rows_Q = ~used_up_Q & (guesses_QR[:, -1] >= lowest_guess_Q) & (effort.num_candidates < self.num_rows)
-        more_lists_Q = used_up_Q & (lowest_Q == NO_SCORE) & (effort.nprobe != self._parts.facts.nlist)
-        return found, more_rows_Q | more_lists_Q
-
-    def _candidates(self, vectors_QD: Floats, effort: _Effort, allowed_N: NDArray[np.bool_] | None) -> tuple[Ints, Floats]:
-        if not effort.num_candidates:
-            return np.empty((len(vectors_QD), 0), dtype=np.int64), np.empty((len(vectors_QD), 0), dtype=np.float32)
-        options = {}
-        if allowed_N is not None:
-            options["sel"] = faiss.IDSelectorBitmap(np.packbits(allowed_N, bitorder="little"))
-        if effort.nprobe is not None:
-            parameters = faiss.SearchParametersIVF(nprobe=effort.nprobe, **options)
-        else:
-            parameters = faiss.SearchParameters(**options)
-        # The setting belongs to the calling thread.
-        faiss.omp_set_num_threads(self._num_threads)
-        guesses_QR, rows_QR = self._placed.index.search(vectors_QD, effort.num_candidates, params=parameters)
-        return rows_QR, guesses_QR
-
-    def _scores(self, vectors_QD: Floats, rows_QR: Ints) -> Floats:
-        scores_QR = np.full(rows_QR.shape, NO_SCORE, dtype=np.float32)
-        at_once = max(1, GATHERED_FLOATS // max(1, rows_QR.shape[1] * self.dimension))
-        for start in range(0, len(rows_QR) if rows_QR.size else 0, at_once):
-            part = slice(start, start + at_once)
-            gathered_QRD = self._parts.vectors_ND[np.maximum(rows_QR[part], 0)]
-            np.einsum("qd,qrd->qr", vectors_QD[part], gathered_QRD, out=scores_QR[part])
-        return np.where(rows_QR < 0, NO_SCORE, scores_QR)
-
-    def _scan(self, vectors_QD: Floats, k: int, excluded_rows: Sequence[Ints], rows_A: Ints) -> Rows:
-        queries = zip(vectors_QD, excluded_rows, strict=True)
-        found = [self._scan_one(vector_D, k, np.setdiff1d(rows_A, rows_E)) for vector_D, rows_E in queries]
-        return Rows(np.concatenate([rows.rows_QK for rows in found]), np.concatenate([rows.scores_QK for rows in found]))
-
-    def _scan_one(self, vector_D: Floats, k: int, rows_A: Ints) -> Rows:
-        scores_1A = self._scores(vector_D[None], rows_A[None])
-        if len(rows_A) > k:
-            best_A = np.flatnonzero(scores_1A[0] >= np.partition(scores_1A[0], -k)[-k])
-            rows_A, scores_1A = rows_A[best_A], scores_1A[:, best_A]
-        return rank(rows_A[None], scores_1A, k)
+        parts = list(index.parts(vectors_QD, effort, wanted.bits))
+        if not parts:
+            return nothing(len(vectors_QD), k), np.zeros(len(vectors_QD), dtype=np.bool_)
+        if wanted.excluded is not None:
+            for part in parts:
+                for positions_R, banned in zip(part.positions_QR, wanted.excluded, strict=True):
+                    positions_R[np.isin(positions_R, banned)] = -1
+        return rank(index, self._ids, vectors_QD, k, parts)

@@ -1,6 +1,6 @@
 """Brings an index artifact into its collection as a generation: files first, each manifest last, then never touched again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,11 +43,16 @@ def publish_generation(store: Store, index: Artifact, scratch: Path) -> Publishe
     """
     directory = index.fetch(scratch)
     collection = parse(Collection, (directory / "collection.json").read_bytes(), f"collection.json of index {index.id}")
-    _create(store, collection)
-    name = collection.full_name
-    number = claim(store, collection_key(name, "claims"), index.id)
-    shards = tuple(_publish_shard(store, name, number, shard, directory / "shards" / str(shard)) for shard in range(collection.num_shards))
-    return PublishedGeneration(collection, number, shards)
+    create_collection_file(store, collection)
+    number = claim(store, collection_key(collection.full_name, "claims"), index.id)
+    return publish_directory(store, collection, number, directory)
+
+
+def publish_directory(store: Store, collection: Collection, number: int, directory: Path) -> PublishedGeneration:
+    """Copy shards/<s>/ of a directory to generation `number` of every shard; one that is there already stays."""
+    shards = range(collection.num_shards)
+    published = tuple(publish_shard(store, collection.full_name, number, shard, directory / "shards" / str(shard)) for shard in shards)
+    return PublishedGeneration(collection, number, published)
 
 
 def point_collection(store: Store, published: PublishedGeneration) -> None:
@@ -56,22 +61,40 @@ def point_collection(store: Store, published: PublishedGeneration) -> None:
     Raises:
         PreconditionFailed: another process flipped the pointer meanwhile.
     """
-    key = collection_key(published.collection.full_name, "current.json")
-    states = {str(shard.shard): ShardState(generation=published.number, contains_log=0) for shard in published.shards}
+    point_shards(store, published.collection.full_name, published.shards, dict.fromkeys(range(len(published.shards)), 0))
+
+
+def point_shards(store: Store, collection: str, shards: Sequence[ServedGeneration], contains_log: Mapping[int, int]) -> None:
+    """Make generations of some shards the current ones; the others stay.
+
+    Args:
+        contains_log: by shard, the log number up to which the generation holds the rows.
+
+    Raises:
+        PreconditionFailed: another process flipped the pointer meanwhile.
+    """
+    key = collection_key(collection, "current.json")
+    states = {
+        str(one.shard): ShardState(
+            generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256
+        )
+        for one in shards
+    }
     if not store.exists(key):
         store.put_if_absent(key, json_bytes(_current(1, states)))
         return
     data, etag = store.get_with_etag(key)
     current = parse(CurrentGenerations, data, f"{key} in {store.url}")
-    if current.shards != states:
-        store.put_if_match(key, json_bytes(_current(current.version + 1, states)), etag)
+    if {**current.shards, **states} != current.shards:
+        store.put_if_match(key, json_bytes(_current(current.version + 1, {**current.shards, **states})), etag)
 
 
-def _current(version: int, shards: Mapping[str, ShardState]) -> CurrentGenerations:
-    return CurrentGenerations(version=version, shards=dict(shards), updated_at=datetime.now(UTC).isoformat(timespec="seconds"))
+def create_collection_file(store: Store, collection: Collection) -> None:
+    """Write collection.json, or find the same one there.
 
-
-def _create(store: Store, collection: Collection) -> None:
+    Raises:
+        UserError: the collection exists and is of another make.
+    """
     key = collection_key(collection.full_name)
     try:
         store.put_if_absent(key, json_bytes(collection))
@@ -90,7 +113,8 @@ def _create(store: Store, collection: Collection) -> None:
         ) from error
 
 
-def _publish_shard(store: Store, collection: str, number: int, shard: int, directory: Path) -> ServedGeneration:
+def publish_shard(store: Store, collection: str, number: int, shard: int, directory: Path) -> ServedGeneration:
+    """Copy the files of one shard to its generation `number`, the manifest last; one that is there already stays."""
     data = (directory / "manifest.json").read_bytes()
     manifest = parse(ShardManifest, data, f"manifest.json of shard {shard}")
     key = generation_key(collection, shard, number, "manifest.json")
@@ -99,3 +123,7 @@ def _publish_shard(store: Store, collection: str, number: int, shard: int, direc
             store.put_file(generation_key(collection, shard, number, name), directory / name)
         store.put(key, data)
     return ServedGeneration(collection=collection, shard=shard, generation=number, manifest_sha256=sha256(data))
+
+
+def _current(version: int, states: Mapping[str, ShardState]) -> CurrentGenerations:
+    return CurrentGenerations(version=version, shards=dict(states), updated_at=datetime.now(UTC).isoformat(timespec="seconds"))

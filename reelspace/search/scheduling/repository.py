@@ -56,7 +56,7 @@ def publish_shards(store: Store, published: PublishedGeneration, serving: int | 
     for shard in published.shards:
         model = shard_model(shard.collection, shard.shard)
         store.put(f"repository/{model}/{published.number}/generation.json", json_bytes(shard))
-        store.put(f"repository/{model}/{CONFIG}", shard_config(model, published.collection.dimension, versions).encode())
+        store.put(f"repository/{model}/{CONFIG}", shard_config(model, versions).encode())
 
 
 def _publish_encoder(store: Store, repository: Artifact, model: str, number: int, serving: int) -> None:

@@ -4,8 +4,10 @@ collections/<c>/collection.json                              Collection
 collections/<c>/current.json                                 CurrentGenerations, replaced by put_if_match only
 collections/<c>/claims/<20-digit n>.json                     which index artifact owns generation number n
 collections/<c>/restored.json                                which snapshot it was made of, if it was (snapshot.py)
+collections/<c>/payload_schema.json                          PayloadSchema, replaced by put_if_match only
 collections/<c>/shards/<s>/log/{<20-digit n>.arrow,floor.json}   writes beyond the generation (log.py, entries.py, floor.py)
 collections/<c>/shards/<s>/generations/<g>/manifest.json     ShardManifest, written last; beside it the files it names
+collections/names.json                                       names and aliases that clients use (names.py)
 repository/shard-<c>-<s>/{config.pbtxt, <g>/generation.json} ServedGeneration: what Triton's shard backend reads
 spaces/current.json                                          SpacePointer, the one pointer that promote flips
 """
@@ -23,31 +25,50 @@ from reelspace.core.artifacts import canonical_json
 from reelspace.core.errors import CorruptArtifact, SettingError
 from reelspace.core.settings import Settings, read
 from reelspace.core.store import Store
+from reelspace.search.storage.rows import Fields, VectorField
 
 SPACE_POINTER: Final = "spaces/current.json"
 SPACE_CLAIMS: Final = "spaces/claims"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SPACE_DIGITS: Final = 8
+Metric = Literal["cosine", "dot", "euclid"]
+IndexKind = Literal["flat", "ivf_sq8", "ivf_pq", "ivf_pqfs", "hnsw"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SpaceId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 S = TypeVar("S", bound=Settings)
 
 
+class VectorSettings(Settings):
+    """The vectors of one name."""
+
+    dimension: int = Field(ge=1, le=65_536, description="Length of a vector.")
+    metric: Metric = Field("cosine", description="Score: cosine of the angle, inner product (dot), or Euclidean distance (euclid).")
+
+
 class Collection(Settings):
     """What never changes about a collection."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: str = Field(pattern=NAME_PATTERN, description="Name without the space.")
-    space_id: SpaceId = Field(description="Which vectors may be compared with its vectors.")
-    dimension: int = Field(ge=1, le=65_536, description="Length of its vectors.")
-    metric: Literal["cosine"] = Field("cosine", description="Score: inner product of vectors scaled to length 1.")
+    space_id: SpaceId = Field(description="Which vectors may be compared with its vectors; random where no encoder of ours made them.")
+    vectors: dict[str, VectorSettings] = Field(min_length=1, max_length=64, description="By name; the name of an only vector may be empty.")
     num_shards: int = Field(ge=1, le=4096, description="Parts its rows are spread over by the hash of their ids.")
-    payload: dict[str, str] = Field(description="Arrow type per payload column.")
 
     @property
     def full_name(self) -> str:
         """Give the name under which it is stored and served: <name>@<first digits of the space id>."""
         return f"{self.name}@{self.space_id[:SPACE_DIGITS]}"
+
+    @property
+    def fields(self) -> Fields:
+        """Give its vectors as the log checks them."""
+        return {name: VectorField(one.dimension, one.metric) for name, one in self.vectors.items()}
+
+
+class PayloadSchema(Settings):
+    """Payload keys whose values every shard keeps in columns, so that filters on them need no reading of JSON; kind by key."""
+
+    keys: dict[str, Literal["keyword", "integer", "float", "bool", "datetime", "uuid"]] = Field(default_factory=dict)
 
 
 class FileFacts(Settings):
@@ -58,28 +79,37 @@ class FileFacts(Settings):
 
 
 class IndexFacts(Settings):
-    """How a shard's index is searched, and the proof that it finds what it should."""
+    """How the index of one vector name is searched, and the proof that it finds what it should."""
 
-    kind: Literal["flat", "ivf_sq8"] = Field(description="flat compares with every row, ivf_sq8 with the nearest lists of 8-bit codes.")
-    nlist: int | None = Field(ge=1, description="Number of lists; None for flat.")
-    nprobe: int | None = Field(ge=1, description="Lists visited per query; None for flat.")
+    kind: IndexKind = Field(description="flat compares with every row; the others with codes or neighbours that are near.")
+    nlist: int | None = Field(None, ge=1, description="Number of lists; None where there are none.")
+    effort: int | None = Field(None, ge=1, description="Lists visited per query (IVF) or candidates kept (HNSW); None for flat.")
     rerank_factor: float = Field(ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
     recall_at_10: float = Field(ge=0, le=1, description="Share of the 10 nearest found, measured at build on sampled rows.")
-    recall_target: float = Field(ge=0, le=1, description="What nprobe was chosen for.")
+    recall_target: float = Field(ge=0, le=1, description="What the effort was chosen for.")
     num_recall_queries: int = Field(ge=0, description="Rows sampled to measure the recall.")
+
+
+class VectorFacts(Settings):
+    """The vectors of one name in one generation of a shard."""
+
+    dimension: int = Field(ge=1)
+    metric: Metric
+    num_vectors: int = Field(ge=0, description="Rows that have one.")
+    index: IndexFacts
 
 
 class ShardManifest(Settings):
     """One sealed generation of one shard."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     shard: int = Field(ge=0)
     num_shards: int = Field(ge=1)
     num_rows: int = Field(ge=0)
-    dimension: int = Field(ge=1)
+    contains_log: int = Field(0, ge=0, description="Log numbers up to this one are in the rows.")
     space_id: SpaceId
-    index: IndexFacts
-    files: dict[str, FileFacts] = Field(description="By name: index.faiss, ids.npy, payload.arrow, vectors.npy.")
+    vectors: dict[str, VectorFacts]
+    files: dict[str, FileFacts] = Field(description="By name; see compute/generation.py.")
 
 
 class ShardState(Settings):
@@ -87,6 +117,7 @@ class ShardState(Settings):
 
     generation: int = Field(ge=1)
     contains_log: int = Field(ge=0)
+    manifest_sha256: Sha256
 
 
 class CurrentGenerations(Settings):

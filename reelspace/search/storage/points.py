@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from reelspace.search.storage.entries import Write
 from reelspace.search.storage.ids import Id
+from reelspace.search.storage.payload_edits import merged, without
+from reelspace.search.storage.payload_path import parse_key
 from reelspace.search.storage.rows import Op
 
 
@@ -33,10 +35,15 @@ def apply_writes(points: dict[Id, Point], writes: Iterable[Write]) -> None:
             elif op == Op.DELETE:
                 points.pop(id, None)
             elif id in points and payload is not None:
-                points[id] = replace(points[id], payload=_changed(points[id].payload, Op(op), orjson.loads(payload)))
+                points[id] = replace(points[id], payload=changed(points[id].payload, Op(op), orjson.loads(payload)))
 
 
-def _changed(payload: Mapping[str, object], op: Op, given: Any) -> Mapping[str, object]:
+def changed(payload: Mapping[str, Any], op: Op, given: Any) -> dict[str, Any]:
+    """Give a payload after one of the ops that change payloads alone; `given` is what the op's row carries, parsed."""
     if op == Op.DROP_PAYLOAD:
-        return {key: value for key, value in payload.items() if key not in given}
-    return {**payload, **given} if op == Op.MERGE_PAYLOAD else given
+        return without(dict(payload), [parse_key(key) for key in given])
+    if op == Op.MERGE_PAYLOAD:
+        return merged(dict(payload), given)
+    if op == Op.MERGE_PAYLOAD_AT:
+        return merged(dict(payload), given["payload"], parse_key(given["key"]))
+    return dict(given)

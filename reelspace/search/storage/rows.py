@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.storage.ids import Id, id_bytes, is_id
+from reelspace.search.storage.payload_path import KeyRefused, parse_key
 
 # A quarter of the largest float32: the squared distance of two such vectors is still finite.
 MAX_SQUARED_LENGTH: Final = float(np.finfo(np.float32).max) / 4
@@ -34,11 +35,13 @@ class Op(IntEnum):
     """Put vectors and payload in the place of whatever was there."""
     DELETE = 2
     MERGE_PAYLOAD = 3
-    """Set the given keys of an existing row's payload."""
+    """Set the given keys of an existing row's payload; null removes a key."""
     REPLACE_PAYLOAD = 4
     """Put the payload in the place of an existing row's."""
     DROP_PAYLOAD = 5
-    """Remove the keys that the payload, a JSON array of strings, names from an existing row."""
+    """Remove what lies at the keys that the payload, a JSON array of strings, names from an existing row."""
+    MERGE_PAYLOAD_AT = 6
+    """Set keys of what lies at a key of an existing row's payload: {"key": the key, "payload": the values}."""
 
 
 _OPS: Final = frozenset(Op)
@@ -198,11 +201,29 @@ def _check_op(where: str, op: int, payload: bytes | None, has_vector: bool) -> N
         raise RowRefused(f"{where}: expected vectors exactly where the op is UPSERT, it is {Op(op).name}")
     if payload is None and op in (Op.UPSERT, Op.DELETE):
         return
-    value = _parsed(payload)
-    fits = isinstance(value, dict) if op != Op.DROP_PAYLOAD else isinstance(value, list) and all(type(key) is str for key in value)
-    if op == Op.DELETE or not fits:
-        wanted = {Op.DELETE: "no payload", Op.DROP_PAYLOAD: "a JSON array of keys"}.get(Op(op), "a JSON object")
+    if op == Op.DELETE or not _fits(op, _parsed(payload)):
+        wanted = {
+            Op.DELETE: "no payload",
+            Op.DROP_PAYLOAD: "a JSON array of keys of payloads",
+            Op.MERGE_PAYLOAD_AT: 'a JSON object of a "key" of payloads and a "payload" object',
+        }.get(Op(op), "a JSON object")
         raise RowRefused(f"{where}: payload of {Op(op).name}: expected {wanted}, got {(payload or b'none')[:60]!r}")
+
+
+def _fits(op: int, value: object) -> bool:
+    if op == Op.DROP_PAYLOAD:
+        return isinstance(value, list) and all(map(_is_key, value))
+    if op == Op.MERGE_PAYLOAD_AT:
+        whole = isinstance(value, dict) and set(value) == {"key", "payload"}
+        return whole and _is_key(value["key"]) and isinstance(value["payload"], dict)  # type: ignore[index]
+    return isinstance(value, dict)
+
+
+def _is_key(value: object) -> bool:
+    try:
+        return type(value) is str and bool(parse_key(value))
+    except KeyRefused:
+        return False
 
 
 def _parsed(payload: bytes | None) -> object:

@@ -33,6 +33,7 @@ from reelspace.search.storage.layout import (
     json_bytes,
     parse,
     read_file,
+    sha256,
 )
 from reelspace.search.storage.log import last_number, log_key, object_name
 
@@ -113,7 +114,7 @@ def restore_snapshot(snapshot: Artifact, store: Store, scratch: Path, name: str 
     for shard, cut in facts.shards.items():
         _restore_generation(store, made.full_name, int(shard), cut, directory)
         _restore_log(store, made.full_name, int(shard), facts, directory)
-    states = {shard: _state(cut) for shard, cut in facts.shards.items() if cut.generation is not None}
+    states = {shard: _state(directory, int(shard), cut) for shard, cut in facts.shards.items() if cut.generation is not None}
     if states:
         current = CurrentGenerations(version=1, shards=states, updated_at=facts.updated_at)
         _put_once(store, made.full_name, collection_key(made.full_name, "current.json"), json_bytes(current))
@@ -221,9 +222,10 @@ def _put_once(store: Store, collection: str, key: str, data: bytes) -> None:
             raise _occupied(store, collection) from None
 
 
-def _state(cut: ShardCut) -> ShardState:
+def _state(directory: Path, shard: int, cut: ShardCut) -> ShardState:
     assert cut.generation is not None
-    return ShardState(generation=cut.generation, contains_log=cut.contains_log)
+    manifest = _bytes(_generation_place(directory, shard, cut) / "manifest.json")
+    return ShardState(generation=cut.generation, contains_log=cut.contains_log, manifest_sha256=sha256(manifest))
 
 
 def _check_files(place: Path, manifest: ShardManifest, what: str) -> None:

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from reelspace.core.artifacts import Artifact, write_artifact
 from reelspace.core.store import Store
-from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, write_index
+from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, rows_of_table, write_index
 from reelspace.search.compute.shard import Shard
-from reelspace.search.storage.layout import Collection
+from reelspace.search.storage.ids import ids_of_words
+from reelspace.search.storage.layout import Collection, VectorSettings
 
 SPACE = "00112233aabbccdd"
 
@@ -36,7 +37,13 @@ def make_queries(num: int, dimension: int = 16, seed: int = 99) -> NDArray[np.fl
 
 
 def make_shard(table: Table, settings: IndexSettings | None = None) -> Shard:
-    return Shard(build_parts(checked_table(table), settings or IndexSettings()))
+    rows = rows_of_table(checked_table(table), VectorSettings(dimension=table.vectors_ND.shape[1]))
+    return Shard(build_parts(rows, settings or IndexSettings()))
+
+
+def ids_of(shard: Shard, rows_QK: NDArray[np.int64]) -> list[list[int]]:
+    """Give the ids of hits, without the missing ones."""
+    return [[int(id) for id in ids_of_words(shard.ids.words(rows_K[rows_K >= 0]))] for rows_K in rows_QK]  # type: ignore[arg-type]
 
 
 def exact_ids(table: Table, queries_QD: NDArray[np.float32], k: int, forbidden: set[int] | None = None) -> list[list[int]]:
@@ -51,7 +58,7 @@ def exact_ids(table: Table, queries_QD: NDArray[np.float32], k: int, forbidden: 
 
 
 def make_collection(dimension: int = 16, num_shards: int = 2, name: str = "videos") -> Collection:
-    return Collection(name=name, space_id=SPACE, dimension=dimension, num_shards=num_shards, payload={"number": "int64"})
+    return Collection(name=name, space_id=SPACE, vectors={"": VectorSettings(dimension=dimension)}, num_shards=num_shards)
 
 
 def make_index(

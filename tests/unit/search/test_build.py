@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelspace.core.errors import TableError
-from reelspace.search.compute.build import IndexSettings, build_parts, checked_table, write_index
-from reelspace.search.storage.layout import shard_of_ids
+from reelspace.core.errors import TableError, UserError
+from reelspace.search.compute import build
+from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, recall_of, rows_of_table, write_index
+from reelspace.search.compute.shard import Shard
+from reelspace.search.storage.layout import IndexFacts, IndexKind, Metric, VectorSettings, shard_of_ids
 
 from .builders import make_collection, make_table
 
@@ -32,7 +34,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
         subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / name)], check=True, env=environment, cwd=Path(__file__).parents[3])
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
-    assert len(digests(tmp_path / "a")) == 11
+    assert len(digests(tmp_path / "a")) == 13
 
 
 def test_order_of_the_rows_changes_no_byte(tmp_path: Path) -> None:
@@ -47,30 +49,54 @@ def test_every_row_is_in_the_shard_of_its_id(tmp_path: Path) -> None:
     manifests = write_index(table, make_collection(num_shards=3), IndexSettings(), tmp_path)
     assert [one.num_rows for one in manifests] == np.bincount(shard_of_ids(table.ids_N, 3)).tolist()
     for shard in range(3):
-        ids_N = np.load(tmp_path / "shards" / str(shard) / "ids.npy")
+        ids_N = np.load(tmp_path / "shards" / str(shard) / "ids.npy").astype(np.int64)
         assert (shard_of_ids(ids_N, 3) == shard).all()
         assert (np.diff(ids_N) > 0).all()
 
 
-def test_nprobe_is_the_smallest_tried_that_reaches_the_target_and_its_recall_is_recorded() -> None:
-    table = checked_table(make_table(6000, 32))
-    easy = build_parts(table, IndexSettings(flat_below=1, recall_target=0.6)).facts
-    hard = build_parts(table, IndexSettings(flat_below=1, recall_target=0.99)).facts
-    assert easy.nprobe is not None
-    assert hard.nprobe is not None
-    assert 1 < easy.nprobe < hard.nprobe <= hard.nlist  # type: ignore[operator]
+def facts_of(table: Table, settings: IndexSettings) -> IndexFacts:
+    vectors = VectorSettings(dimension=table.vectors_ND.shape[1])
+    return build_parts(rows_of_table(checked_table(table), vectors), settings).vectors[""].facts.index
+
+
+def test_effort_is_the_smallest_tried_that_reaches_the_target_and_its_recall_is_recorded() -> None:
+    table = make_table(6000, 32)
+    easy = facts_of(table, IndexSettings(flat_below=1, recall_target=0.6))
+    hard = facts_of(table, IndexSettings(flat_below=1, recall_target=0.99))
+    assert 1 < easy.effort < hard.effort <= hard.nlist  # type: ignore[operator]
     assert 0.6 <= easy.recall_at_10 < 0.9
     assert hard.recall_at_10 >= 0.99
 
 
+@pytest.mark.parametrize("kind", ["ivf_pq", "ivf_pqfs", "hnsw"])
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclid"])
+def test_every_kind_of_index_reaches_its_target_on_new_queries(kind: IndexKind, metric: Metric) -> None:
+    everything = make_table(4200, 32, clusters=100)
+    everything.vectors_ND[:] *= np.linspace(0.5, 2, 4200, dtype=np.float32)[:, None]
+    rows = rows_of_table(checked_table(everything.take(np.arange(4000))), VectorSettings(dimension=32, metric=metric))
+    shard = Shard(build_parts(rows, IndexSettings(kind=kind, flat_below=1, recall_target=0.97)))
+    queries_QD = everything.vectors_ND[4000:]
+    assert shard.indexes[""].facts.index.kind == kind
+    assert recall_of(shard.search(queries_QD, 10).rows_QK, shard.search_exactly(queries_QD, 10).rows_QK) >= 0.95
+
+
+def test_a_target_out_of_reach_is_an_error_that_gives_the_best_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(build.FACTORS, "ivf_pq", (1.0,))
+    with pytest.raises(UserError, match=r"recall_target 1.0 is out of reach: ivf_pq gives 0\.\d+ at most"):
+        facts_of(make_table(3000, 32), IndexSettings(kind="ivf_pq", flat_below=1, recall_target=1.0))
+
+
 def test_few_rows_are_compared_one_by_one() -> None:
-    assert build_parts(checked_table(make_table(300)), IndexSettings()).facts.kind == "flat"
+    assert facts_of(make_table(300), IndexSettings()).kind == "flat"
 
 
-def test_vectors_are_scaled_to_length_one() -> None:
+def test_vectors_are_stored_with_length_one_where_the_metric_is_cosine() -> None:
     table = make_table(50)
     longer = checked_table(replace(table, vectors_ND=table.vectors_ND * np.float32(7)))
-    np.testing.assert_allclose(np.linalg.norm(longer.vectors_ND, axis=1), 1, atol=1e-6)
+    stored = rows_of_table(longer, VectorSettings(dimension=16)).vectors[""].vectors_PD
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-6)
+    as_given = rows_of_table(longer, VectorSettings(dimension=16, metric="dot")).vectors[""].vectors_PD
+    np.testing.assert_allclose(np.linalg.norm(as_given, axis=1), 7, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])

@@ -5,12 +5,12 @@ import pytest
 
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact
 from reelspace.core.store import LocalStore
-from reelspace.search.compute.generation import FILES, MANIFEST, open_generation
+from reelspace.search.compute.generation import IDS, MANIFEST, PAYLOAD, UUIDS, Placement, open_generation
 from reelspace.search.scheduling.generations import PublishedGeneration, publish_generation
 
-from .builders import exact_ids, make_index, make_queries, make_table
+from .builders import exact_ids, ids_of, make_index, make_queries, make_table
 
-NAMES = (*FILES, MANIFEST)
+NAMES = (IDS, UUIDS, PAYLOAD, "vectors-0.npy", MANIFEST)
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_loaded_shards_answer_like_brute_force(store: LocalStore, published: Pub
     shards = [open_generation(store, served) for served in published.shards]
     assert sum(shard.num_rows for shard in shards) == 60
     for query_D, exact in zip(queries_QD, exact_ids(table, queries_QD, 60), strict=True):
-        found = [(shard.search(query_D[None], 60), shard) for shard in shards]
-        ids = np.concatenate([shard.ids(rows.rows_QK)[0] for rows, shard in found])
+        found = [(shard.search(query_D[None], shard.num_rows), shard) for shard in shards]
+        ids = np.concatenate([ids_of(shard, rows.rows_QK)[0] for rows, shard in found])
         scores = np.concatenate([rows.scores_QK[0] for rows, _ in found])
         assert ids[np.lexsort((ids, -scores))][:60].tolist() == exact
 
@@ -64,8 +64,8 @@ def test_a_file_cut_short_or_grown_is_refused(store: LocalStore, published: Publ
 
 
 def test_a_file_of_another_shard_is_refused(store: LocalStore, published: PublishedGeneration) -> None:
-    path_of(store, "vectors.npy").write_bytes(path_of(store, "vectors.npy", shard=1).read_bytes())
-    with pytest.raises(CorruptArtifact, match=r"shards/0/generations/1/vectors\.npy"):
+    path_of(store, "vectors-0.npy").write_bytes(path_of(store, "vectors-0.npy", shard=1).read_bytes())
+    with pytest.raises(CorruptArtifact, match=r"shards/0/generations/1/vectors-0\.npy"):
         open_generation(store, published.shards[0])
 
 

@@ -10,8 +10,8 @@ from qdrant_client.local.json_path_parser import JsonPathItem, parse_json_path
 from qdrant_client.local.payload_value_extractor import exclude_payload, include_payload, value_by_key
 from qdrant_client.local.payload_value_setter import delete_value_by_key, merge_payload, set_value_by_key
 
-from reelspace.search.compute.payload_edits import excluded, included, merged, without
-from reelspace.search.compute.payload_path import MAX_KEY_CHARS, KeyRefused, PathPart, parse_key, values_at
+from reelspace.search.storage.payload_edits import excluded, included, merged, without
+from reelspace.search.storage.payload_path import MAX_KEY_CHARS, KeyRefused, PathPart, parse_key, values_at
 
 from .random_filters import KEYS, Draw
 

@@ -3,10 +3,12 @@ import pytest
 
 from reelspace.core.errors import SettingError
 from reelspace.search.compute.build import IndexSettings
+from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
 from reelspace.search.compute.place import place
 from reelspace.search.compute.shard import QueryRefused
+from reelspace.search.storage.ids import NO_ID
 
-from .builders import exact_ids, make_queries, make_shard, make_table
+from .builders import exact_ids, ids_of, make_queries, make_shard, make_table
 
 IVF = IndexSettings(flat_below=1, num_recall_queries=64)
 
@@ -14,16 +16,16 @@ IVF = IndexSettings(flat_below=1, num_recall_queries=64)
 def test_flat_shard_equals_brute_force() -> None:
     table, queries_QD = make_table(500, num_twins=50), make_queries(40)
     shard = make_shard(table)
-    assert shard.kind == "flat"
-    assert shard.ids(shard.search(queries_QD, 10).rows_QK).tolist() == exact_ids(table, queries_QD, 10)
+    assert shard.indexes[""].facts.index.kind == "flat"
+    assert ids_of(shard, shard.search(queries_QD, 10).rows_QK) == exact_ids(table, queries_QD, 10)
 
 
 def test_approximate_shard_reaches_its_target_on_new_queries() -> None:
     everything = make_table(6200, 32, clusters=100)
     table, queries_QD = everything.take(np.arange(6000)), everything.vectors_ND[6000:]
     shard = make_shard(table, IVF)
-    assert shard.kind == "ivf_sq8"
-    found = shard.ids(shard.search(queries_QD, 10).rows_QK).tolist()
+    assert shard.indexes[""].facts.index.kind == "ivf_sq8"
+    found = ids_of(shard, shard.search(queries_QD, 10).rows_QK)
     exact = exact_ids(table, queries_QD, 10)
     assert sum(len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)) / 2000 >= 0.95
 
@@ -35,31 +37,36 @@ def test_equal_scores_are_ordered_by_id_across_the_last_place(settings: IndexSet
     shard = make_shard(table, settings)
     twins = sorted([int(table.ids_N[0]), *table.ids_N[100:300].tolist()])
     for k in (1, 7, 200):
-        assert shard.ids(shard.search(table.vectors_ND[:1], k).rows_QK)[0].tolist() == twins[:k]
+        assert ids_of(shard, shard.search(table.vectors_ND[:1], k).rows_QK)[0] == twins[:k]
 
 
 @pytest.mark.parametrize("settings", [IndexSettings(), IVF])
 def test_excluded_ids_leave_their_places_to_the_next(settings: IndexSettings) -> None:
     table, queries_QD = make_table(400), make_queries(8)
     shard = make_shard(table, settings)
-    excluded = [np.array([*one[: 5 * number], 1], dtype=np.int64) for number, one in enumerate(exact_ids(table, queries_QD, 400))]
-    found = shard.ids(shard.search(queries_QD, 300, excluded=excluded).rows_QK)
+    excluded = [[*one[: 5 * number], 1] for number, one in enumerate(exact_ids(table, queries_QD, 400))]
+    found = ids_of(shard, shard.search(queries_QD, 300, excluded=excluded).rows_QK)
     for query_D, ids, row in zip(queries_QD, excluded, found, strict=True):
-        assert row.tolist() == exact_ids(table, query_D[None], 300, set(ids.tolist()))[0]
+        assert row == exact_ids(table, query_D[None], 300, set(ids))[0]
 
 
+@pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
-def test_only_allowed_rows_are_hits_and_never_fewer_than_asked(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_allowed_rows_are_hits_and_never_fewer_than_asked(share: float, twice: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reelspace.search.compute.shard.SCAN_ROWS", 300)
+    monkeypatch.setattr("reelspace.search.compute.shard.KEPT_ROWS", 1500)
     table, queries_QD = make_table(3000, clusters=40), make_queries(20)
     shard = make_shard(table, IVF)
-    allowed_N = np.random.default_rng(3).random(3000) < share
-    found = shard.search(queries_QD, 10, allowed_N=allowed_N)
-    assert allowed_N[found.rows_QK].all()
-    forbidden = set(np.sort(table.ids_N)[~allowed_N].tolist())
-    exact = exact_ids(table, queries_QD, 10, forbidden)
-    found_ids = shard.ids(found.rows_QK).tolist()
+    limit = int(np.quantile(table.ids_N, share))
+    where = encode_filter(Filter(must=(NumberRange("number", lt=limit),)))
+    found = shard.search(queries_QD, 10, where=where)
+    if twice:
+        found = shard.search(queries_QD, 10, where=where)
+    found_ids = ids_of(shard, found.rows_QK)
+    assert all(id < limit for ids in found_ids for id in ids)
+    exact = exact_ids(table, queries_QD, 10, {id for id in table.ids_N.tolist() if id >= limit})
     assert sum(len(set(a) & set(b)) for a, b in zip(found_ids, exact, strict=True)) / 200 >= 0.95
+    assert all(len(ids) == 10 for ids in found_ids)
 
 
 def test_as_many_hits_as_rows_are_found_however_few_lists_one_query_visits() -> None:
@@ -88,16 +95,15 @@ def test_missing_hits_are_marked() -> None:
     found = shard.search(make_queries(2), 5)
     assert (found.rows_QK[:, 3:] == -1).all()
     assert (found.scores_QK[:, 3:] == -np.inf).all()
-    assert (shard.ids(found.rows_QK)[:, 3:] == -1).all()
+    assert (shard.ids.words(found.rows_QK)[:, 3:, 0] == NO_ID).all()
 
 
 def test_shard_without_rows_answers_nothing() -> None:
     shard = make_shard(make_table(0))
-    found = shard.search(make_queries(2), 5, excluded=[np.array([1]), np.array([2])])
+    found = shard.search(make_queries(2), 5, excluded=[[1], [2]])
     assert (found.rows_QK == -1).all()
-    assert (shard.ids(found.rows_QK) == -1).all()
-    assert shard.rows_of(np.array([5])).tolist() == [-1]
-    assert shard.payload_json(found.rows_QK[0]) == [b"null"] * 5
+    assert (shard.ids.words(found.rows_QK)[..., 0] == NO_ID).all()
+    assert shard.ids.rows_of([5]).tolist() == [-1]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -117,16 +123,6 @@ def test_impossible_number_of_hits_is_refused(k: int) -> None:
 def test_wrong_dimension_is_refused() -> None:
     with pytest.raises(QueryRefused, match="length 16"):
         make_shard(make_table(20)).search(make_queries(1, 15), 3)
-
-
-def test_stored_vectors_and_payload_come_back_by_id() -> None:
-    table = make_table(50)
-    shard = make_shard(table)
-    rows = shard.rows_of(np.array([table.ids_N[7], 1, table.ids_N[8]]))
-    assert rows[1] == -1
-    np.testing.assert_allclose(shard.vectors(rows)[[0, 2]], table.vectors_ND[7:9], atol=1e-7)
-    assert not shard.vectors(rows)[1].any()
-    assert shard.payload_json(rows) == [f'{{"number":{table.ids_N[7]}}}'.encode(), b"null", f'{{"number":{table.ids_N[8]}}}'.encode()]
 
 
 def test_gpu_that_is_not_there_is_refused() -> None:

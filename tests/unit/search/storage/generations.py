@@ -13,6 +13,8 @@ from reelspace.search.storage.layout import (
     FileFacts,
     IndexFacts,
     ShardManifest,
+    VectorFacts,
+    VectorSettings,
     collection_key,
     generation_key,
     json_bytes,
@@ -23,10 +25,10 @@ from reelspace.search.storage.points import Point
 
 from .builders import FIELDS, plain
 
-MADE = Collection(name="videos", space_id="00112233aabbccdd", dimension=4, metric="cosine", num_shards=2, payload={})
+MADE = Collection(name="videos", space_id="00112233aabbccdd", vectors={"": VectorSettings(dimension=4)}, num_shards=2)
 NAME = MADE.full_name
 POINTS = "points.json"
-FLAT = IndexFacts(kind="flat", nlist=None, nprobe=None, rerank_factor=1, recall_at_10=1, recall_target=1, num_recall_queries=0)
+FLAT = IndexFacts(kind="flat", rerank_factor=1, recall_at_10=1, recall_target=1, num_recall_queries=0)
 
 
 def create(store: Store, num_shards: int = MADE.num_shards) -> None:
@@ -37,20 +39,20 @@ def shard_log(store: Store, shard: int, name: str = NAME) -> Log:
     return Log(store, name, shard, FIELDS)
 
 
-def seal_generation(store: Store, shard: int, number: int, points: Mapping[Id, Point], num_shards: int = MADE.num_shards) -> None:
-    """Write the files of a generation, the manifest last."""
+def seal_generation(store: Store, shard: int, number: int, points: Mapping[Id, Point], num_shards: int = MADE.num_shards) -> str:
+    """Write the files of a generation, the manifest last; gives the manifest's hash."""
     data = orjson.dumps([[str(id) if isinstance(id, UUID) else id, *row] for id, row in plain(points).items()])
     manifest = ShardManifest(
         shard=shard,
         num_shards=num_shards,
         num_rows=len(points),
-        dimension=MADE.dimension,
         space_id=MADE.space_id,
-        index=FLAT,
+        vectors={"": VectorFacts(dimension=4, metric="cosine", num_vectors=len(points), index=FLAT)},
         files={POINTS: FileFacts(sha256=sha256(data), size_bytes=len(data))},
     )
     store.put(generation_key(NAME, shard, number, POINTS), data)
     store.put(generation_key(NAME, shard, number, "manifest.json"), json_bytes(manifest))
+    return sha256(json_bytes(manifest))
 
 
 def load_generation(store: Store, name: str, shard: int, number: int) -> dict[Id, Point]:

@@ -32,9 +32,12 @@ def test_payloads_are_merged_replaced_and_dropped() -> None:
     start = upsert(1, 1.0, {"a": 1, "b": {"c": 2}})
     vectors = expected({1: 1.0})[1][0]
     cases = [
-        (Change(Op.MERGE_PAYLOAD, 1, payload={"b": 3, "d": None}), {"a": 1, "b": 3, "d": None}),
+        (Change(Op.MERGE_PAYLOAD, 1, payload={"b": 3, "a": None, "d": None}), {"b": 3}),
+        (Change(Op.MERGE_PAYLOAD_AT, 1, payload={"key": "b", "payload": {"c": None, "e": 5}}), {"a": 1, "b": {"e": 5}}),
+        (Change(Op.MERGE_PAYLOAD_AT, 1, payload={"key": "f.g", "payload": {"h": 6}}), {"a": 1, "b": {"c": 2}, "f": {"g": {"h": 6}}}),
         (Change(Op.REPLACE_PAYLOAD, 1, payload={"d": 4}), {"d": 4}),
         (Change(Op.DROP_PAYLOAD, 1, payload=["a", "x"]), {"b": {"c": 2}}),
+        (Change(Op.DROP_PAYLOAD, 1, payload=["b.c", "a.b"]), {"a": 1, "b": {}}),
     ]
     for change, payload in cases:
         assert after(start, change) == {1: (vectors, payload)}

@@ -1,0 +1,114 @@
+"""A shard as a model of one or several Triton servers, each of which has all of its rows."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import tritonclient.grpc.aio as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from reelspace.search.access.shard_client import ModelRefused, ShardFailed, ShardTimeout
+from reelspace.search.compute.calls import Sync, decode_answer, encode_call
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.signature import ANSWER, CALL
+from reelspace.search.compute.tensors import answer_of, query_tensors, wanted_outputs
+
+CHANNEL_OPTIONS: Final = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+FIRST_PAUSE_S: Final = 0.001
+LAST_PAUSE_S: Final = 0.05
+_DATATYPES: Final = {
+    np.dtype(np.float32): "FP32",
+    np.dtype(np.int32): "INT32",
+    np.dtype(np.uint64): "UINT64",
+    np.dtype(np.object_): "BYTES",
+}
+T = TypeVar("T")
+
+
+class TritonShard:
+    """A shard served as a Triton model, pinned to one generation; replicas take turns, and stand in for one that fails."""
+
+    def __init__(self, replicas: Sequence[triton.InferenceServerClient], model: str, generation: int) -> None:
+        self._replicas = tuple(replicas)
+        self._model = model
+        self._version = str(generation)
+        self._turn = 0
+
+    async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
+        """Search several queries at once."""
+        inputs, wanted = query_tensors(queries), wanted_outputs(queries)
+        result = await self._any(lambda replica, left_s: infer(replica, self._model, self._version, inputs, wanted, left_s), timeout_s)
+        return answer_of({name: result.as_numpy(name) for name in wanted})
+
+    async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
+        """Look up, list or count rows, or describe the shard."""
+        call = encode_call(request)
+        return decode_answer(await self._any(lambda replica, left_s: self._call(replica, call, left_s), timeout_s))
+
+    async def sync(self, number: int, timeout_s: float) -> None:
+        """Return when every replica has applied a log number."""
+        await asyncio.gather(*(self._sync(replica, number, timeout_s) for replica in self._replicas))
+
+    async def _any(self, ask: Callable[[triton.InferenceServerClient, float], Awaitable[T]], timeout_s: float) -> T:
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        self._turn += 1
+        for attempt in range(len(self._replicas)):
+            replica = self._replicas[(self._turn + attempt) % len(self._replicas)]
+            try:
+                return await ask(replica, max(0.001, deadline_s - asyncio.get_running_loop().time()))
+            except ShardFailed:
+                if attempt + 1 == len(self._replicas):
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _sync(self, replica: triton.InferenceServerClient, number: int, timeout_s: float) -> None:
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        call, pause_s = encode_call(Sync(number)), FIRST_PAUSE_S
+        while True:
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                raise ShardTimeout(f"{self._model} did not apply number {number} of its log within {timeout_s:.3g} s")
+            applied = decode_answer(await self._call(replica, call, left_s))
+            if isinstance(applied, int) and applied >= number:
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+
+    async def _call(self, replica: triton.InferenceServerClient, call: bytes, timeout_s: float) -> bytes:
+        inputs: dict[str, NDArray[Any]] = {CALL: np.array([[call]], dtype=np.object_)}
+        result = await infer(replica, self._model, self._version, inputs, [ANSWER], timeout_s)
+        return bytes(result.as_numpy(ANSWER).reshape(-1)[0])
+
+
+async def infer(
+    client: triton.InferenceServerClient, model: str, version: str, inputs: dict[str, NDArray[Any]], wanted: Sequence[str], timeout_s: float
+) -> Any:
+    """Ask one model of a Triton server.
+
+    Raises:
+        ShardTimeout: no answer within timeout_s.
+        ShardFailed: the server cannot be reached, or the model failed.
+        ModelRefused: the model called the request bad.
+    """
+    tensors = [_tensor(name, values) for name, values in inputs.items()]
+    outputs = [triton.InferRequestedOutput(name) for name in wanted]
+    try:
+        return await client.infer(model, tensors, model_version=version, outputs=outputs, client_timeout=timeout_s)
+    except InferenceServerException as error:
+        status, message = str(error.status()), " ".join(str(error.message()).split())[:300]
+        if status.endswith("DEADLINE_EXCEEDED"):
+            raise ShardTimeout(f"{model} did not answer within {timeout_s:.3g} s") from error
+        if status.endswith("INVALID_ARGUMENT"):
+            raise ModelRefused(f"{model} refused a request of the gateway: {message}") from error
+        raise ShardFailed(f"{model}: {message}") from error
+
+
+def _tensor(name: str, values: NDArray[Any]) -> Any:
+    return triton.InferInput(name, values.shape, _DATATYPES[values.dtype]).set_data_from_numpy(values)

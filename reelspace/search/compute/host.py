@@ -1,0 +1,216 @@
+"""A shard that lives: it follows its log, answers while it does, and moves on to the next generation when one is current.
+
+The same class serves in a Triton backend, in the gateway's process and in a caller's own. Searches and changes take turns.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from reelspace.core.errors import ReelspaceError, TemporaryError
+from reelspace.core.log import log as log_event
+from reelspace.core.store import Store
+from reelspace.search.compute.generation import Placement, open_generation
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.service import answer_queries, answer_read
+from reelspace.search.compute.shard import Shard
+from reelspace.search.storage.entries import Entry
+from reelspace.search.storage.layout import Collection, CurrentGenerations, ServedGeneration, collection_key, read_file
+from reelspace.search.storage.log import Log
+from reelspace.search.storage.reader import LogGap, LogTail
+
+POLL_S: Final = 1.0
+PAUSE_S: Final = 0.005
+MOMENT_S: Final = 0.0005
+NUM_LOADS: Final = 5
+T = TypeVar("T")
+
+
+class ShardBehind(TemporaryError):
+    """A log number was not applied in time, or the log no longer reaches back to the generation that is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """How a shard is hosted.
+
+    Attributes:
+        pinned: the generation to serve for good, as a Triton version does; None serves the one that is current and follows it.
+        poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
+    """
+
+    placement: Placement = Placement()
+    pinned: ServedGeneration | None = None
+    poll_s: float = POLL_S
+
+
+class ShardHost:
+    """Serves one shard of a collection; close it, or use it as a context. Calls may come from any thread."""
+
+    def __init__(self, store: Store, collection: Collection, shard: int, hosting: Hosting | None = None) -> None:
+        """Load the generation, verify it, and apply the log to its present end.
+
+        Raises:
+            CorruptArtifact: a file of the generation or an object of the log is damaged.
+            ArtifactMissing: the collection has no current generation.
+            ShardBehind: the pinned generation is older than the log's floor.
+        """
+        self._store, self._collection, self._number = store, collection, shard
+        self._hosting = hosting or Hosting()
+        self._log = Log(store, collection.full_name, shard, collection.fields)
+        self._state = threading.Lock()
+        self._following = threading.Lock()
+        self._told = threading.Event()
+        self._closed = False
+        self._served, self._shard = self._load()
+        self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
+        self._thread.start()
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation that serves."""
+        return self._served.generation
+
+    @property
+    def applied(self) -> int:
+        """Last log number applied."""
+        return self._shard.applied
+
+    @property
+    def num_unsealed(self) -> int:
+        """Changes that the generation does not have."""
+        with self._state:
+            return self._shard.num_unsealed
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that are not deleted."""
+        return self._shard.num_rows
+
+    def search(self, queries: Sequence[ShardQuery]) -> ShardAnswer:
+        """Answer queries; see service.answer_queries."""
+        with self._state:
+            return answer_queries(self._shard, queries)
+
+    def read(self, request: Read) -> ReadAnswer:
+        """Look up, list or count rows, or describe the shard."""
+        with self._state:
+            return answer_read(self._shard, request, self._served.generation)
+
+    def with_shard(self, use: Callable[[Shard], T]) -> T:
+        """Give what `use` makes of the shard as it is now; no change comes meanwhile."""
+        with self._state:
+            return use(self._shard)
+
+    def sync(self, number: int, timeout_s: float) -> None:
+        """Return when a log number is applied.
+
+        Raises:
+            ShardBehind: it was not within timeout_s.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while self._shard.applied < number:
+            if self._following.acquire(timeout=max(0.0, deadline_s - time.monotonic())):
+                try:
+                    moved = self._shard.applied >= number or self._poll()
+                finally:
+                    self._following.release()
+                if moved:
+                    continue
+            if time.monotonic() >= deadline_s:
+                raise ShardBehind(f"{self._log.key(number)} was not applied within {timeout_s:g} s; {self._shard.applied} is the last")
+            time.sleep(PAUSE_S)
+
+    def hurry(self, number: int, wait_s: float) -> int:
+        """Have the log read on at once, wait a moment if a number is not applied yet, and give the last one that is."""
+        if self._shard.applied < number:
+            self._told.set()
+            deadline_s = time.monotonic() + wait_s
+            while self._shard.applied < number and time.monotonic() < deadline_s:
+                time.sleep(MOMENT_S)
+        return self._shard.applied
+
+    def tell(self) -> None:
+        """Say that there is something new in the log, or a new generation."""
+        self._told.set()
+
+    def refresh(self) -> None:
+        """Move to the current generation if there is a newer one, and apply what the log has."""
+        with self._following:
+            self._refresh()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._closed = True
+        self._told.set()
+        self._thread.join()
+
+    def __enter__(self) -> "ShardHost":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _load(self) -> tuple[ServedGeneration, Shard]:
+        """Open the generation and apply the log; one that is retired meanwhile is followed by the next."""
+        for _ in range(NUM_LOADS):
+            served = self._hosting.pinned or self._current()
+            try:
+                shard = open_generation(self._store, served, self._hosting.placement)
+                tail = LogTail(self._log, shard.applied)
+                while entries := tail.poll():
+                    for entry in entries:
+                        shard.apply(entry)
+            except LogGap as error:
+                if self._hosting.pinned is not None:
+                    raise ShardBehind(f"generation {served.generation} is retired: {error}") from error
+                continue
+            self._tail = tail
+            return served, shard
+        raise ShardBehind(f"shard {self._number} of {self._collection.full_name}: every generation was retired while it was loaded")
+
+    def _current(self) -> ServedGeneration:
+        name = self._collection.full_name
+        state = read_file(self._store, CurrentGenerations, collection_key(name, "current.json")).shards[str(self._number)]
+        return ServedGeneration(
+            collection=name, shard=self._number, generation=state.generation, manifest_sha256=state.manifest_sha256
+        )
+
+    def _poll(self) -> bool:
+        """Apply what is new in the log; tells whether anything was."""
+        try:
+            entries = self._tail.poll()
+        except LogGap:
+            self._move()
+            return True
+        for entry in entries:
+            self._apply(entry)
+        return bool(entries)
+
+    def _move(self) -> None:
+        served, shard = self._load()
+        with self._state:
+            self._served, self._shard = served, shard
+
+    def _apply(self, entry: Entry) -> None:
+        with self._state:
+            self._shard.apply(entry)
+
+    def _refresh(self) -> None:
+        if self._hosting.pinned is None and self._current() != self._served:
+            self._move()
+        while self._poll():
+            pass
+
+    def _follow(self) -> None:
+        while not self._closed:
+            self._told.wait(self._hosting.poll_s)
+            self._told.clear()
+            try:
+                if not self._closed:
+                    self.refresh()
+            except ReelspaceError as error:
+                # What is loaded goes on answering; the store may be back at the next look.
+                log_event("shard_not_followed", shard=self._number, collection=self._collection.full_name, error=str(error))

@@ -1,0 +1,110 @@
+"""What a shard is asked and what it answers, wherever it runs.
+
+Legend: Q queries, K hits, D dimension.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.search.storage.ids import Id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardQuery:
+    """One search.
+
+    Attributes:
+        vector_D: finite float32; where the metric is cosine it need not have length 1.
+        using: name of the vectors that are searched.
+        where: bytes of `filters.encode_filter`; empty allows every row.
+        excluded: ids that must not be hits, beside the filter, so that answers to the filter are shared.
+        with_vectors: names of the vectors that every hit brings.
+    """
+
+    vector_D: NDArray[np.float32]
+    k: int
+    using: str = ""
+    where: bytes = b""
+    excluded: tuple[Id, ...] = ()
+    with_payload: bool = False
+    with_vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardAnswer:
+    """The hits of several queries, best first; a missing hit has the id kind NO_ID and the worst score.
+
+    Attributes:
+        ids_QK3: uint64, as `ids.id_words`.
+        scores_QK: float32, higher is better: cosine, inner product, or the negative squared distance; -inf where there is no hit.
+        payloads_QK: JSON objects as bytes, None when no query asked for them.
+        vectors_QK: JSON objects as bytes, lists of numbers by name; None when no query asked for them.
+    """
+
+    ids_QK3: NDArray[np.uint64]
+    scores_QK: NDArray[np.float32]
+    payloads_QK: NDArray[np.object_] | None = None
+    vectors_QK: NDArray[np.object_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Look rows up by id; unknown ids are left out of the answer, the order is that of the ids."""
+
+    ids: tuple[Id, ...]
+    with_payload: bool = True
+    with_vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scroll:
+    """List rows in the order of their ids, from the id `start` on."""
+
+    where: bytes
+    start: Id | None
+    limit: int
+    with_payload: bool = True
+    with_vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Count the rows that a filter allows."""
+
+    where: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Tell what the shard holds."""
+
+
+Read = Retrieve | Scroll | Count | Describe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One row: `payload` is a JSON object as bytes, `vectors` float32 by name; None where they were not asked for.
+
+    Vectors of a cosine field have length 1, as they are stored.
+    """
+
+    id: Id
+    payload: bytes | None = None
+    vectors: dict[str, NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFacts:
+    """What a shard holds: live rows, rows in sealed indexes, last log number applied, generation, bytes of memory."""
+
+    num_rows: int
+    num_indexed: int
+    applied: int
+    generation: int
+    size_bytes: int
+
+
+ReadAnswer = list[Record] | int | ShardFacts

@@ -1,0 +1,69 @@
+"""The one function that scores what leaves a shard, and the fast guesses that choose what it scores.
+
+Scores are similarities, higher is better: the inner product (of vectors of length 1 for cosine), or the negative squared distance.
+A row's score does not depend on the index, the batch, the number of shards or the device; guesses do, in their last bits.
+
+Legend: N rows, D dimension, Q queries, R candidates, A allowed rows.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.search.compute.library import faiss
+from reelspace.search.storage.layout import Metric
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+# Guesses of equal rows differ by a few units in the last place, depending on where in a block they lie.
+MARGIN: Final = np.float32(4e-6)
+
+
+def faiss_metric(metric: Metric) -> int:
+    """Give faiss' number of a metric; cosine is the inner product of what was scaled to length 1."""
+    return int(faiss.METRIC_L2 if metric == "euclid" else faiss.METRIC_INNER_PRODUCT)
+
+
+def stored_form(vectors_ND: Floats, metric: Metric) -> Floats:
+    """Give checked vectors as they are stored: of length 1 for cosine, unchanged else."""
+    if metric != "cosine":
+        return np.ascontiguousarray(vectors_ND, dtype=np.float32)
+    wide_ND = vectors_ND.astype(np.float64)
+    lengths_N = np.sqrt(np.einsum("nd,nd->n", wide_ND, wide_ND))
+    scaled_ND: Floats = (wide_ND / lengths_N[:, None]).astype(np.float32)
+    return scaled_ND
+
+
+def scores(vectors_QD: Floats, gathered_QRD: Floats, metric: Metric) -> Floats:
+    """Score candidates, each with its own query."""
+    if metric == "euclid":
+        gathered_QRD = gathered_QRD - vectors_QD[:, None, :]
+        squares_QR: Floats = np.einsum("qrd,qrd->qr", gathered_QRD, gathered_QRD)
+        return np.negative(squares_QR, out=squares_QR)
+    products_QR: Floats = np.einsum("qd,qrd->qr", vectors_QD, gathered_QRD)
+    return products_QR
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Rows that are compared one by one: their vectors, and for euclid half their squared lengths."""
+
+    vectors_AD: Floats
+    half_squares_A: Floats | None
+
+    @classmethod
+    def of(cls, vectors_AD: Floats, metric: Metric) -> "Compared":
+        """Prepare rows for guesses."""
+        return cls(vectors_AD, np.einsum("ad,ad->a", vectors_AD, vectors_AD) / 2 if metric == "euclid" else None)
+
+    def guesses(self, vectors_QD: Floats) -> Floats:
+        """Guess the order of all rows for each query; only differences between the guesses of one query mean something."""
+        if len(vectors_QD) == 1:
+            guesses_QA: Floats = (self.vectors_AD @ vectors_QD[0])[None]
+        else:
+            guesses_QA = vectors_QD @ self.vectors_AD.T
+        if self.half_squares_A is not None:
+            guesses_QA -= self.half_squares_A
+        return guesses_QA

@@ -1,0 +1,77 @@
+"""Answers a batch of Triton requests with one search; a bad request fails alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.core.errors import ReelspaceError, UserError
+from reelspace.search.compute.calls import Sync, decode_call, encode_answer
+from reelspace.search.compute.host import ShardHost
+from reelspace.search.compute.queries import ShardAnswer, ShardQuery
+from reelspace.search.compute.signature import ANSWER, CALL
+from reelspace.search.compute.tensors import Tensors, answer_tensors, queries_of
+
+SYNC_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRequest:
+    """One request as Triton gives it: input tensors and the names of the outputs it asks for."""
+
+    inputs: Tensors
+    wanted: frozenset[str]
+
+
+def answer_requests(host: ShardHost, requests: Sequence[ShardRequest]) -> list[Tensors | ReelspaceError]:
+    """Answer each request with its output tensors, or with the reason why it is refused."""
+    answers: list[Tensors | ReelspaceError | None] = [None] * len(requests)
+    searches: list[tuple[int, list[ShardQuery]]] = []
+    for place, request in enumerate(requests):
+        try:
+            if CALL in request.inputs:
+                answers[place] = _called(host, request.inputs[CALL])
+            else:
+                searches.append((place, queries_of(request.inputs, request.wanted)))
+        except ReelspaceError as error:
+            answers[place] = error
+    for place, found in _searched(host, searches):
+        answers[place] = found if isinstance(found, ReelspaceError) else _only(found, requests[place].wanted)
+    return [answer for answer in answers if answer is not None]
+
+
+def _searched(host: ShardHost, searches: Sequence[tuple[int, list[ShardQuery]]]) -> list[tuple[int, Tensors | ReelspaceError]]:
+    if not searches:
+        return []
+    try:
+        answer = host.search([query for _, queries in searches for query in queries])
+    except UserError as error:
+        if len(searches) == 1:
+            return [(searches[0][0], error)]
+        # One of them is bad: alone, each is answered or refused for itself.
+        return [found for search in searches for found in _searched(host, [search])]
+    return _parted(answer, searches)
+
+
+def _parted(answer: ShardAnswer, searches: Sequence[tuple[int, list[ShardQuery]]]) -> list[tuple[int, Tensors | ReelspaceError]]:
+    found: list[tuple[int, Tensors | ReelspaceError]] = []
+    start = 0
+    for place, queries in searches:
+        rows = slice(start, start + len(queries))
+        found.append((place, answer_tensors(answer, rows, max(query.k for query in queries))))
+        start = rows.stop
+    return found
+
+
+def _called(host: ShardHost, calls: NDArray[Any]) -> Tensors:
+    answers = []
+    for data in calls.reshape(-1).tolist():
+        call = decode_call(data)
+        answers.append(encode_answer(host.hurry(call.number, SYNC_S) if isinstance(call, Sync) else host.read(call)))
+    return {ANSWER: np.array(answers, dtype=np.object_).reshape(-1, 1)}
+
+
+def _only(tensors: Tensors, wanted: frozenset[str]) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if name in wanted}

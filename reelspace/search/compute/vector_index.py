@@ -1,0 +1,363 @@
+"""The vectors of one name in a shard: a sealed index, rows added since to lists of the same centroids, and the newest, compared all.
+
+Positions count the vectors of this name, in the order of their rows; where every row has one, positions are row numbers.
+
+Legend: N rows, P positions, D dimension, Q queries, R candidates, M new rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelspace.search.compute.library import faiss
+from reelspace.search.compute.place import Placed, place
+from reelspace.search.compute.scoring import MARGIN, Compared, Floats, Ints, faiss_metric, scores, stored_form
+from reelspace.search.storage.layout import VectorFacts
+
+GROW_ROWS: Final = 1024
+"""So many rows are compared one by one before they are put into lists: below, that costs less than looking for lists again."""
+GROW_AT_ONCE: Final = 512
+GATHERED_FLOATS: Final = 1 << 20
+ROWS_PER_LIST_HIT: Final = 8
+NO_GUESS: Final = np.float32(-np.inf)
+BLOCK: Final = 32
+NO_MARGIN: Final = np.float32(0)
+NOTHING: Final = np.float32(-3e38)
+"""faiss fills the places of missing candidates with the lowest float."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SealedVectors:
+    """What a generation holds of one name: facts, stored vectors, their rows (None: 0 to P - 1), and a faiss index over them.
+
+    A flat index is None: the processor compares with the stored vectors themselves.
+    """
+
+    facts: VectorFacts
+    index: Any
+    vectors_PD: Floats
+    rows_P: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How far a round looks: candidates per query, how many times further than the tuned effort, and the share that may be hits."""
+
+    num_candidates: int
+    widening: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Candidates of one part by falling guess.
+
+    Attributes:
+        positions_QR: -1 where there is no candidate, or it may not be a hit.
+        guesses_QR: at most NOTHING where there is no candidate.
+        looked_everywhere: candidates were taken from the whole part, so that where some are missing there are no others.
+        is_all: every position of the part is a candidate.
+        margin: by what share guesses of equal rows may differ.
+    """
+
+    positions_QR: Ints
+    guesses_QR: Floats
+    looked_everywhere: bool
+    is_all: bool
+    margin: np.float32
+
+
+class VectorIndex:
+    """Candidates for queries among the vectors of one name. Calls come from one thread at a time."""
+
+    def __init__(self, sealed: SealedVectors, device: int | None, num_threads: int) -> None:
+        self.facts = sealed.facts
+        self._placed = _placed(sealed, device)
+        self._num_threads = num_threads
+        self._sealed_PD = sealed.vectors_PD
+        self._sealed_index = sealed.index
+        self._rows_P = sealed.rows_P
+        self._fresh = _FreshVectors(sealed.facts.dimension)
+        self._grown: Any = None
+        self._parameters: dict[int, Any] = {}
+
+    @property
+    def num_sealed(self) -> int:
+        """Vectors of the generation."""
+        return len(self._sealed_PD)
+
+    @property
+    def num_positions(self) -> int:
+        """All vectors, also of rows that are deleted."""
+        return len(self._sealed_PD) + self._fresh.num
+
+    @property
+    def num_grown(self) -> int:
+        """Vectors added to lists since."""
+        return 0 if self._grown is None else int(self._grown.ntotal)
+
+    @property
+    def num_compared(self) -> int:
+        """Newest vectors, which every query is compared with."""
+        return self._fresh.num - self.num_grown
+
+    @property
+    def selectors(self) -> bool:
+        """Tell whether the index heeds selectors."""
+        return self._placed.selectors
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that vectors and codes take, about."""
+        codes = 0 if self._sealed_index is None else (self.num_sealed + self.num_grown) * (getattr(self._sealed_index, "code_size", 0) + 8)
+        return self._sealed_PD.nbytes + self._fresh.size_bytes + int(codes)
+
+    def append(self, rows_M: Ints, vectors_MD: Floats, num_rows: int) -> None:
+        """Add the vectors of new rows.
+
+        Args:
+            num_rows: rows of the shard with these.
+        """
+        first = self.num_positions
+        if self._rows_P is None and (len(rows_M) != num_rows - first or (len(rows_M) and rows_M[0] != first)):
+            self._rows_P = np.arange(first, dtype=np.int64)
+        if self._rows_P is not None:
+            self._rows_P = np.concatenate([self._rows_P, rows_M])
+        self._fresh.append(stored_form(vectors_MD, self.facts.metric))
+        self._grow()
+
+    def rows(self, positions: Ints) -> Ints:
+        """Give the rows of positions of any shape; -1 stays."""
+        return positions if self._rows_P is None or not len(self._rows_P) else np.where(positions < 0, -1, self._rows_P[positions])
+
+    def positions(self, rows: Ints) -> Ints:
+        """Give the positions of rows, -1 for a row that has no vector of this name."""
+        if self._rows_P is None:
+            return np.where(rows < self.num_positions, rows, -1)
+        if not len(self._rows_P):
+            return np.full(len(rows), -1, dtype=np.int64)
+        found = np.minimum(np.searchsorted(self._rows_P, rows), len(self._rows_P) - 1)
+        return np.where(self._rows_P[found] == rows, found, -1)
+
+    def position_bits(self, bits: NDArray[np.uint8] | None, num_rows: int) -> NDArray[np.uint8] | None:
+        """Give a bitmap of rows as one of positions."""
+        if bits is None or self._rows_P is None:
+            return bits
+        mask_N = np.unpackbits(bits, count=num_rows, bitorder="little").view(np.bool_)
+        return np.packbits(mask_N[self._rows_P], bitorder="little")
+
+    def gather(self, positions: Ints) -> Floats:
+        """Give stored vectors of positions of any shape; those of position 0 for -1."""
+        num_sealed = len(self._sealed_PD)
+        if num_sealed and not self._fresh.num:
+            found: Floats = self._sealed_PD[np.maximum(positions, 0)]
+            return found
+        fresh = positions >= num_sealed
+        gathered = np.empty((*positions.shape, self.facts.dimension), dtype=np.float32)
+        if num_sealed:
+            gathered[~fresh] = self._sealed_PD[np.maximum(positions[~fresh], 0)]
+        elif not fresh.all():
+            gathered[~fresh] = 0
+        gathered[fresh] = self._fresh.vectors[positions[fresh] - num_sealed]
+        return gathered
+
+    def scores(self, vectors_QD: Floats, positions_QR: Ints) -> Floats:
+        """Score candidates; -inf for position -1."""
+        if positions_QR.shape[0] * positions_QR.shape[1] * self.facts.dimension <= GATHERED_FLOATS:
+            found_QR = scores(vectors_QD, self.gather(positions_QR), self.facts.metric)
+        else:
+            found_QR = self._scores_in_parts(vectors_QD, positions_QR)
+        if len(positions_QR) != 1 or positions_QR.min(initial=0) < 0:
+            found_QR[positions_QR < 0] = NO_GUESS
+        return found_QR
+
+    def parts(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Iterator[Part]:
+        """Give the candidates of each part that has any; `bits` are of positions."""
+        if self.num_sealed:
+            yield self._sealed_part(vectors_QD, effort, bits)
+        if self.num_grown:
+            yield self._grown_part(vectors_QD, effort, bits)
+        if self.num_compared:
+            yield self._compared_part(vectors_QD, effort, bits, slice(self.num_sealed + self.num_grown, self.num_positions))
+
+    def _scores_in_parts(self, vectors_QD: Floats, positions_QR: Ints) -> Floats:
+        found_QR = np.empty(positions_QR.shape, dtype=np.float32)
+        num_queries, width = positions_QR.shape
+        columns = max(1, min(width, GATHERED_FLOATS // self.facts.dimension))
+        at_once = max(1, GATHERED_FLOATS // (columns * self.facts.dimension))
+        for start in range(0, num_queries, at_once):
+            some = slice(start, start + at_once)
+            for left in range(0, width, columns):
+                part = positions_QR[some, left : left + columns]
+                found_QR[some, left : left + columns] = scores(vectors_QD[some], self.gather(part), self.facts.metric)
+        return found_QR
+
+    def _sealed_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
+        if self._placed.index is None:
+            return self._compared_part(vectors_QD, effort, bits, slice(0, self.num_sealed))
+        num = min(effort.num_candidates, self.num_sealed)
+        reach = self._reach(num, effort.widening)
+        allowed = bits if self._placed.selectors else None
+        guesses_QR, positions_QR = self._search(self._placed.index, vectors_QD, num, reach, allowed)
+        is_flat = self.facts.index.kind == "flat"
+        everywhere = is_flat or reach == self._whole_reach
+        if bits is not None and not self._placed.selectors:
+            positions_QR = np.where((positions_QR >= 0) & _bit(bits, positions_QR), positions_QR, -1)
+        return Part(positions_QR, guesses_QR, everywhere, everywhere and num == self.num_sealed, MARGIN if is_flat else NO_MARGIN)
+
+    def _grown_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
+        num = min(effort.num_candidates, self.num_grown)
+        reach = self._reach(num, effort.widening)
+        allowed = None if bits is None else _bits_from(bits, self.num_sealed, self.num_grown)
+        guesses_QR, positions_QR = self._search(self._grown, vectors_QD, num, reach, allowed)
+        positions_QR = np.where(positions_QR < 0, -1, positions_QR + self.num_sealed)
+        everywhere = reach == self._whole_reach
+        return Part(positions_QR, guesses_QR, everywhere, everywhere and num == self.num_grown, NO_MARGIN)
+
+    def _compared_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None, span: slice) -> Part:
+        """Compare with a span of positions that is all sealed or all fresh."""
+        first, end = span.start, span.stop
+        is_sealed = first < self.num_sealed
+        vectors_MD = self._sealed_PD if is_sealed else self._fresh.vectors[first - self.num_sealed : end - self.num_sealed]
+        guesses_QM = Compared.of(vectors_MD, self.facts.metric).guesses(vectors_QD)
+        positions_M = np.arange(first, end)
+        if bits is not None:
+            guesses_QM[:, ~_bit(bits, positions_M)] = NO_GUESS
+        return best_guesses(positions_M, guesses_QM, effort.num_candidates)
+
+    def _search(self, index: Any, vectors_QD: Floats, num: int, reach: int | None, bits: NDArray[np.uint8] | None) -> tuple[Floats, Ints]:
+        # The setting belongs to the calling thread.
+        faiss.omp_set_num_threads(self._num_threads)
+        guesses_QR, positions_QR = index.search(vectors_QD, num, params=self._search_parameters(reach, bits))
+        if self.facts.metric == "euclid":
+            np.negative(guesses_QR, out=guesses_QR)
+        return guesses_QR, positions_QR
+
+    def _search_parameters(self, reach: int | None, bits: NDArray[np.uint8] | None) -> Any:
+        if bits is not None:
+            return _parameters(self.facts.index.kind, reach, {"sel": faiss.IDSelectorBitmap(bits)})
+        key = reach or 0
+        if key not in self._parameters:
+            self._parameters[key] = _parameters(self.facts.index.kind, reach, {})
+        return self._parameters[key]
+
+    @property
+    def _whole_reach(self) -> int | None:
+        return self.facts.index.nlist or (self.num_sealed if self.facts.index.kind == "hnsw" else None)
+
+    def _reach(self, num_candidates: int, widening: float) -> int | None:
+        """Give lists to visit, or candidates that a graph's search keeps."""
+        facts = self.facts.index
+        if facts.effort is None:
+            return None
+        if facts.nlist is None:
+            return int(min(max(facts.effort * widening, num_candidates), max(self.num_sealed, 1)))
+        lists_that_hold_enough = ROWS_PER_LIST_HIT * num_candidates * facts.nlist / max(1, self.num_sealed + self.num_grown)
+        return min(int(np.ceil(max(facts.effort, lists_that_hold_enough) * widening)), facts.nlist)
+
+    def _grow(self) -> None:
+        """Put rows into lists once they are many, some at a time, so that no search waits long."""
+        if self.facts.index.nlist is None or self.num_compared < GROW_ROWS + GROW_AT_ONCE:
+            return
+        if self._grown is None:
+            self._grown = _empty_lists(self._sealed_index, self.facts)
+        faiss.omp_set_num_threads(self._num_threads)
+        while self.num_compared >= GROW_ROWS + GROW_AT_ONCE:
+            start = self.num_grown
+            self._grown.add(self._fresh.vectors[start : start + GROW_AT_ONCE])
+
+
+class _FreshVectors:
+    """Vectors in one array that grows at its end."""
+
+    def __init__(self, dimension: int) -> None:
+        self._room_ND = np.empty((0, dimension), dtype=np.float32)
+        self.num = 0
+
+    @property
+    def vectors(self) -> Floats:
+        return self._room_ND[: self.num]
+
+    @property
+    def size_bytes(self) -> int:
+        return self._room_ND.nbytes
+
+    def append(self, vectors_MD: Floats) -> None:
+        end = self.num + len(vectors_MD)
+        if end > len(self._room_ND):
+            room_ND = np.empty((max(end, 1024, self.num + self.num // 2), self._room_ND.shape[1]), dtype=np.float32)
+            room_ND[: self.num] = self.vectors
+            self._room_ND = room_ND
+        self._room_ND[self.num : end] = vectors_MD
+        self.num = end
+
+
+def best_guesses(positions_A: Ints, guesses_QA: Floats, num: int) -> Part:
+    """Keep the best guesses of rows that were all compared; a guess of -inf marks a row that may not be a hit."""
+    num_queries, width = guesses_QA.shape
+    if width <= num:
+        order_QR = np.argsort(-guesses_QA, axis=1)
+        guesses_QR = np.take_along_axis(guesses_QA, order_QR, axis=1)
+        positions_QR = positions_A[order_QR]
+    else:
+        guesses_QR = np.empty((num_queries, num), dtype=np.float32)
+        positions_QR = np.empty((num_queries, num), dtype=np.int64)
+        for query, guesses_A in enumerate(guesses_QA):
+            chosen = _at_least(guesses_A, num)
+            chosen = chosen[np.argsort(-guesses_A[chosen], kind="stable")[:num]]
+            guesses_QR[query], positions_QR[query] = guesses_A[chosen], positions_A[chosen]
+    if guesses_QR[:, -1].min(initial=0) == NO_GUESS:
+        positions_QR[guesses_QR == NO_GUESS] = -1
+    return Part(positions_QR, guesses_QR, True, width <= num, MARGIN)
+
+
+def _at_least(guesses_A: Floats, num: int) -> Ints:
+    """Give places that hold the `num` best guesses, and few others: those no worse than the num-th best maximum of a block."""
+    num_blocks = len(guesses_A) // BLOCK
+    if num_blocks <= 2 * num:
+        return np.argpartition(guesses_A, len(guesses_A) - num)[len(guesses_A) - num :]
+    maxima = guesses_A[: num_blocks * BLOCK].reshape(num_blocks, BLOCK).max(axis=1)
+    return np.flatnonzero(guesses_A >= np.partition(maxima, num_blocks - num)[num_blocks - num])
+
+
+def _placed(sealed: SealedVectors, device: int | None) -> Placed:
+    if sealed.index is not None or device is None:
+        return place(sealed.index, device)
+    flat = faiss.IndexFlat(sealed.facts.dimension, faiss_metric(sealed.facts.metric))
+    flat.add(sealed.vectors_PD)
+    return place(flat, device)
+
+
+def _parameters(kind: str, reach: int | None, options: dict[str, Any]) -> Any:
+    if reach is None:
+        return faiss.SearchParameters(**options)
+    return faiss.SearchParametersHNSW(efSearch=reach, **options) if kind == "hnsw" else faiss.SearchParametersIVF(nprobe=reach, **options)
+
+
+def _empty_lists(sealed: Any, facts: VectorFacts) -> Any:
+    """Make an index of 8-bit codes, or of whole vectors, over the centroids of a sealed one."""
+    metric = faiss_metric(facts.metric)
+    ivf = faiss.extract_index_ivf(sealed)
+    if facts.index.kind == "ivf_sq8":
+        grown = faiss.IndexIVFScalarQuantizer(ivf.quantizer, facts.dimension, ivf.nlist, faiss.ScalarQuantizer.QT_8bit, metric)
+        grown.sq, grown.by_residual = faiss.downcast_index(ivf).sq, faiss.downcast_index(ivf).by_residual
+    else:
+        grown = faiss.IndexIVFFlat(ivf.quantizer, facts.dimension, ivf.nlist, metric)
+    grown.own_fields, grown.is_trained = False, True
+    return grown
+
+
+def _bit(bits: NDArray[np.uint8], positions: Ints) -> NDArray[np.bool_]:
+    """Read single bits; any for position -1."""
+    found: NDArray[np.bool_] = (bits[positions >> 3] >> (positions & 7).astype(np.uint8) & 1).astype(np.bool_)
+    return found
+
+
+def _bits_from(bits: NDArray[np.uint8], start: int, num: int) -> NDArray[np.uint8]:
+    first = start // 8
+    if start % 8 == 0:
+        return np.ascontiguousarray(bits[first : first + (num + 7) // 8])
+    mask = np.unpackbits(bits[first : (start + num + 7) // 8], bitorder="little")[start % 8 : start % 8 + num]
+    return np.packbits(mask, bitorder="little")

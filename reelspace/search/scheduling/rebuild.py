@@ -1,0 +1,96 @@
+"""Makes a shard's next generation: the rows of the current one with the log's changes, indexed anew, published and pointed at.
+
+Legend: P vectors of one name, D dimension.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from reelspace.core.store import Store
+from reelspace.search.compute.build import BuildRows, BuildVectors, IndexSettings, write_generation
+from reelspace.search.compute.generation import MANIFEST
+from reelspace.search.compute.host import Hosting, ShardHost
+from reelspace.search.compute.payloads import Payloads
+from reelspace.search.compute.row_ids import SealedIds
+from reelspace.search.compute.shard import Shard
+from reelspace.search.scheduling.claims import claim
+from reelspace.search.scheduling.generations import point_shards, publish_shard
+from reelspace.search.storage.layout import (
+    Collection,
+    CurrentGenerations,
+    ServedGeneration,
+    ShardManifest,
+    collection_key,
+    generation_key,
+    read_file,
+)
+from reelspace.search.storage.log import Log, truncate
+
+KEPT_GENERATIONS: Final = 2
+"""The current one, and the one before it for a way back."""
+
+
+def rebuild_shard(store: Store, collection: Collection, shard: int, settings: IndexSettings, scratch: Path) -> ServedGeneration:
+    """Build the next generation of a shard from all that is in its log now, and make it current.
+
+    Killed at any moment, it leaves the current generation as it is; two at a time both finish, and one of them stays current.
+
+    Args:
+        scratch: a directory for the new files; what is made there stays for the caller to remove.
+
+    Raises:
+        PreconditionFailed: another process moved the pointer meanwhile: nothing changed, try again.
+    """
+    with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
+        rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))
+    directory = scratch / f"shard-{shard}-{secrets.token_hex(4)}"
+    manifest = write_generation(rows, collection, shard, settings, directory)
+    number = claim(store, collection_key(collection.full_name, "claims"), f"rebuild-{secrets.token_hex(8)}")
+    served = publish_shard(store, collection.full_name, number, shard, directory)
+    point_shards(store, collection.full_name, [served], {shard: manifest.contains_log})
+    return served
+
+
+def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
+    """Give the live rows of a shard in the order of their ids."""
+    live = np.flatnonzero(~shard.dead_N)
+    words_N3 = shard.ids.words(live)
+    order = np.lexsort((words_N3[:, 2], words_N3[:, 1], words_N3[:, 0]))
+    rows_N, words_N3 = live[order], words_N3[order]
+    is_integer_N = words_N3[:, 0] == 0
+    ids = SealedIds(
+        np.ascontiguousarray(words_N3[is_integer_N, 2]), words_N3[~is_integer_N, 1:].astype(">u8").view(np.uint8).reshape(-1, 16)
+    )
+    vectors = {}
+    for name, index in shard.indexes.items():
+        positions_N = index.positions(rows_N)
+        has_N = positions_N >= 0
+        rows_P = None if has_N.all() else np.flatnonzero(has_N)
+        vectors[name] = BuildVectors(collection.vectors[name], index.gather(positions_N[has_N]), rows_P)
+    payloads = Payloads(shard.payloads.indexed)
+    payloads.append([shard.payloads.json(row) for row in rows_N.tolist()])
+    return BuildRows(ids, vectors, payloads, shard.applied)
+
+
+def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> None:
+    """Remove generations before the one that was current before, and what of the log it holds and no retry needs."""
+    name = collection.full_name
+    current = read_file(store, CurrentGenerations, collection_key(name, "current.json")).shards[str(shard)].generation
+    prefix = collection_key(name, f"shards/{shard}/generations/")
+    numbers = sorted({int(key.removeprefix(prefix).partition("/")[0]) for key in store.list(prefix)})
+    kept = [number for number in numbers if number <= current][-KEPT_GENERATIONS:]
+    for number in numbers:
+        if number < kept[0]:
+            _remove(store, name, shard, number)
+    oldest = read_file(store, ShardManifest, generation_key(name, shard, kept[0], MANIFEST))
+    truncate(Log(store, name, shard, collection.fields), oldest.contains_log, now_us)
+
+
+def _remove(store: Store, collection: str, shard: int, number: int) -> None:
+    # The manifest last: what it names is gone before nobody can tell what belonged to it.
+    keys = list(store.list(generation_key(collection, shard, number, "")))
+    for key in sorted(keys, key=lambda key: key.endswith(MANIFEST)):
+        store.delete(key)

@@ -1,0 +1,73 @@
+"""Names of collections, and the file that many may change at a time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reelspace.core.errors import CorruptArtifact, StoreUnavailable
+from reelspace.core.local_store import LocalStore
+from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
+from reelspace.search.storage.replaced_file import read_or_default, replace_file
+
+ONE = Names().with_collection("things", "things@00000001")
+
+
+def test_a_collection_a_name_and_an_alias_never_share_a_name() -> None:
+    aliased = ONE.with_alias("alias", "things")
+    for change in (
+        lambda: ONE.with_collection("things", "things@00000002"),
+        lambda: aliased.with_collection("alias", "alias@00000001"),
+        lambda: aliased.with_alias("things", "others"),
+        lambda: aliased.renamed_alias("alias", "things"),
+    ):
+        with pytest.raises(NameTaken):
+            change()
+    with pytest.raises(NameUnknown, match="`other` doesn't exist"):
+        aliased.renamed_alias("other", "new")
+
+
+def test_forgetting_a_collection_forgets_its_aliases_and_only_while_the_name_means_it() -> None:
+    two = ONE.with_collection("others", "others@00000001").with_alias("a", "things").with_alias("b", "others")
+    left = two.without_collection("things", "things@00000001")
+    assert (left.collections, left.aliases) == ({"others": "others@00000001"}, {"b": "others"})
+    assert two.without_collection("things", "things@00000002") is two
+
+
+def test_every_change_counts_and_one_done_twice_counts_once() -> None:
+    once = ONE.with_alias("a", "things")
+    assert (Names().version, ONE.version, once.version) == (0, 1, 2)
+    assert once.with_alias("a", "things") is once
+    assert ONE.with_collection("things", "things@00000001") is ONE
+    assert ONE.without_alias("a") is ONE
+
+
+def test_writers_at_a_time_lose_no_change(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"things-{number}" for number in range(40)]
+        list(pool.map(lambda name: replace_file(store, Names, NAMES_KEY, lambda known: known.with_collection(name, f"{name}@0")), names))
+    found = read_or_default(store, Names, NAMES_KEY)
+    assert sorted(found.collections) == sorted(names)
+    assert found.version == 40
+
+
+def test_a_change_whose_answer_was_lost_is_found_done(tmp_path: Path) -> None:
+    class LossyStore(LocalStore):
+        def put_if_match(self, key: str, data: bytes, etag: str) -> str:
+            super().put_if_match(key, data, etag)
+            raise StoreUnavailable("the answer was lost")
+
+    replace_file(LocalStore(tmp_path), Names, NAMES_KEY, lambda _: ONE)
+    with pytest.raises(StoreUnavailable):
+        replace_file(LossyStore(tmp_path), Names, NAMES_KEY, lambda names: names.with_alias("a", "things"))
+    again = replace_file(LossyStore(tmp_path), Names, NAMES_KEY, lambda names: names.with_alias("a", "things"))
+    assert (again.aliases, again.version) == ({"a": "things"}, 2)
+
+
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put(NAMES_KEY, b'{"version": 1, "collections": []}')
+    for read in (lambda: read_or_default(store, Names, NAMES_KEY), lambda: replace_file(store, Names, NAMES_KEY, lambda names: names)):
+        with pytest.raises(CorruptArtifact, match=NAMES_KEY):
+            read()
