@@ -117,6 +117,8 @@ def main() -> int:
         for world in worlds(data, plan, NUM_QUICK_QUERIES if asked.quick else NUM_QUERIES):
             compare(comparison, world, asked.only, asked.systems)
     print(table(comparison.readings), end="\n\n")
+    for what, systems in comparison.tuned.items():
+        print(f"tuned, {what}:", *(f"{name}: {settings}" for name, settings in systems.items()), sep="\n  ", end="\n\n")
     judged = verdicts(comparison, data, asked.only) if OURS in asked.systems else []
     if judged:
         print(table_of_bars(judged), end="\n\n")

@@ -71,10 +71,10 @@ class Child:
         self.send(do, arrays, **values)
         return self.receive()
 
-    def knobs(self, key: str) -> list[Knob]:
+    def ladders(self, key: str) -> list[list[Knob]]:
         """Give the settings to try."""
-        knobs: list[Knob] = self.ask("knobs", key=key)[0]["knobs"]
-        return knobs
+        ladders: list[list[Knob]] = self.ask("ladders", key=key)[0]["ladders"]
+        return ladders
 
     def answers(self, key: str, num: int) -> Ints:
         """Give the ids found for the first queries."""

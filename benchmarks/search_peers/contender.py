@@ -1,5 +1,6 @@
 """One system while it is measured: its worker, its server, what it was tuned to."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,7 @@ from benchmarks.search_peers.child import Child, arrays_of
 from benchmarks.search_peers.plan import Plan
 from benchmarks.search_peers.processes import Server, cpu_s
 from benchmarks.search_peers.system import UNFILTERED, Ints, Knob
-from benchmarks.search_peers.tuning import Tuned, smallest
+from benchmarks.search_peers.tuning import Tuned, fastest
 from benchmarks.search_peers.world import World
 from reelspace.search.measure import recall_at_k
 
@@ -33,7 +34,7 @@ class Contender:
         self.child.ask("queries", {"queries": self.world.queries_QD})
         for key in keys:
             exact_QK = self.world.exact[key]
-            self.tuned[key] = smallest(self.child.knobs(key), len(exact_QK), partial(self._recall, key))
+            self.tuned[key] = fastest(self.child.ladders(key), len(exact_QK), partial(self._recall, key), time.perf_counter)
 
     def load(self, key: str, clients: int, duration_s: float) -> Figures:
         """Search for a while; gives rate, latencies, processor milliseconds per query of clients and server, recall."""

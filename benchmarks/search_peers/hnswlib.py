@@ -20,9 +20,9 @@ class Hnswlib:
         self._index: Any = None
         self._payload: Mapping[str, Ints] = {}
 
-    def knobs(self, key: str) -> Sequence[Knob]:
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
         """Give efforts of the graph search."""
-        return [{"ef": ef} for ef in LADDER]
+        return [[{"ef": ef} for ef in LADDER]]
 
     def build(self, rows: Rows) -> None:
         """Build with all cores and save."""

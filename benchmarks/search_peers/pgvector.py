@@ -100,11 +100,11 @@ class PgVector:
         self._knob: Knob = {}
         self._writer: Any = None
 
-    def knobs(self, key: str) -> Sequence[Knob]:
-        """Give efforts of the graph search; under a condition then with iterative scans, which go on until enough rows pass."""
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
+        """Give efforts of the graph search; under a condition also iterative scans, which go on until enough rows pass, and none."""
         plain: list[Knob] = [{"hnsw.ef_search": ef} for ef in LADDER]
-        scans = ("relaxed_order", "strict_order") if key else ()
-        return [*plain, *({**knob, "hnsw.iterative_scan": scan} for knob in plain for scan in scans)]
+        scans = [[{**knob, "hnsw.iterative_scan": scan} for knob in plain] for scan in ("relaxed_order", "strict_order")]
+        return [plain, *scans, [{"enable_indexscan": "off"}]] if key else [plain]
 
     def build(self, rows: Rows) -> None:
         """Copy the rows in, index payload and vectors (inner product of unit vectors, the cheapest), and gather statistics."""

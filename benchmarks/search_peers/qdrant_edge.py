@@ -20,10 +20,10 @@ class QdrantEdge:
         self._shard: Any = None
         self._params = edge.SearchParams()
 
-    def knobs(self, key: str) -> Sequence[Knob]:
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
         """Give efforts of the graph search; under a condition also with ACORN, which walks through rows that fail it."""
         plain: list[Knob] = [{"hnsw_ef": ef} for ef in LADDER]
-        return [*plain, *({**knob, "acorn": 1} for knob in plain)] if key else plain
+        return [plain, [{**knob, "acorn": 1} for knob in plain]] if key else [plain]
 
     def build(self, rows: Rows) -> None:
         """Upsert, index the payload, build the graph and flush."""

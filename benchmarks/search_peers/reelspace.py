@@ -46,9 +46,9 @@ class Library:
         self._db: Any = None
         self._collection: Any = None
 
-    def knobs(self, key: str) -> Sequence[Knob]:
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
         """Give none to turn: the engine tunes itself to its target of recall."""
-        return [{}]
+        return [[{}]]
 
     def build(self, rows: Rows) -> None:
         """Upsert and build the index."""
@@ -107,9 +107,9 @@ class Client:
         self._points = messages.PointsStub(self._channel)  # type: ignore[no-untyped-call]
         self._official: QdrantClient | None = None
 
-    def knobs(self, key: str) -> Sequence[Knob]:
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
         """Give none to turn: the server tunes itself to its target of recall."""
-        return [{}]
+        return [[{}]]
 
     def build(self, rows: Rows) -> None:
         """Create the collection, index the payload, upsert, and wait until the index is built."""

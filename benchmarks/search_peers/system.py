@@ -75,8 +75,8 @@ class SharedSearcher(Protocol):
 class System(Protocol):
     """A library with its directory, or a client with its server."""
 
-    def knobs(self, key: str) -> Sequence[Knob]:
-        """Give the settings to try in rising effort, for searches under a condition on this payload key or without one."""
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
+        """Give ways to search under a condition on this payload key or without one, and for each the settings in rising effort."""
 
     def build(self, rows: Rows) -> None:
         """Store the rows, and return when they are durable (where the system can) and searched through its index."""

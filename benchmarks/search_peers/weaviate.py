@@ -23,6 +23,7 @@ PACKAGE: Final = "github.com/weaviate/weaviate/cmd/weaviate-server"
 VERSION: Final = "v1.35.2"
 CLASS: Final = "Items"
 BATCH_ROWS: Final = 1000
+DEFAULT_CUTOFF: Final = 40_000
 HTTP_PORT, GRPC_PORT = 8080, 50051
 TIMEOUT_S: Final = 60.0
 SEARCH: Final = "/weaviate.v1.Weaviate/Search"
@@ -78,9 +79,10 @@ class Weaviate:
         self._insert = weaviate_pb2_grpc.WeaviateStub(self._channel).BatchObjects
         self._official: Any = None
 
-    def knobs(self, key: str) -> Sequence[Knob]:
-        """Give efforts of the graph search."""
-        return [{"ef": ef} for ef in LADDER]
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
+        """Give efforts of the graph search; under a condition with its scan of few allowed rows, and without."""
+        cutoffs = (DEFAULT_CUTOFF, 0) if key else (DEFAULT_CUTOFF,)
+        return [[{"ef": ef, "flatSearchCutoff": cutoff} for ef in LADDER] for cutoff in cutoffs]
 
     def build(self, rows: Rows) -> None:
         """Make the class with its defaults (inner product of unit vectors, the cheapest) and insert; the graph grows with each batch."""

@@ -40,9 +40,9 @@ class Worker:
         self._loop = asyncio.Runner()
         self._shared: SharedSearcher | None = None
 
-    def knobs(self, arrays: Arrays, *, key: str) -> Answer:
+    def ladders(self, arrays: Arrays, *, key: str) -> Answer:
         """Give the settings to try."""
-        return {"knobs": list(self._system.knobs(key))}, {}
+        return {"ladders": self._system.ladders(key)}, {}
 
     def build(self, arrays: Arrays) -> Answer:
         """Store rows; gives seconds, and bytes by which this process grew, at the end and at the most."""

@@ -22,7 +22,7 @@ from benchmarks.search_peers.readings import Reading, summaries, table
 from benchmarks.search_peers.reelspace import messages, query_points
 from benchmarks.search_peers.roster import Entry
 from benchmarks.search_peers.system import FILTERS, Direct, Floats, K, Knob, Rows, Where, where_of
-from benchmarks.search_peers.tuning import Tuned, smallest
+from benchmarks.search_peers.tuning import Tuned, fastest, smallest
 from benchmarks.search_peers.wire import read_message, write_message
 from benchmarks.search_peers.world import exact, generated
 from benchmarks.search_peers.writing import count_stale, write_steadily
@@ -45,8 +45,8 @@ class Exact:
         self._behind, self._lost = behind, set(lost)
         self._lock = threading.Lock()
 
-    def knobs(self, key: str) -> Sequence[Knob]:
-        return [{}]
+    def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
+        return [[{}]]
 
     def build(self, rows: Rows) -> None:
         self.insert(rows, wait=True)
@@ -91,6 +91,24 @@ def test_without_a_setting_that_reaches_the_target_the_best_one_is_named_with_it
     assert tuned.knob == {"ef": 2}
     assert tuned.recall == pytest.approx(0.8)
     assert not tuned.reaches
+
+
+def tune(recalls: dict[str, float], seconds: dict[str, float]) -> Tuned:
+    clock_s = 0.0
+
+    def recall_of(knob: Knob, num: int) -> float:
+        nonlocal clock_s
+        clock_s += seconds[str(knob["way"])]
+        return recalls[str(knob["way"])]
+
+    return fastest([[{"way": way}] for way in recalls], 1000, recall_of, lambda: clock_s)
+
+
+def test_of_several_ways_to_search_the_fastest_that_reaches_the_target_is_taken():
+    seconds = {"hasty": 0.1, "graph": 3.0, "scan": 2.0, "slow": 9.0}
+    assert tune({"hasty": 0.4, "graph": 0.96, "scan": 0.951, "slow": 1.0}, seconds).knob == {"way": "scan"}
+    assert tune({"scan": 0.951, "hasty": 0.4, "graph": 0.96, "slow": 1.0}, seconds).knob == {"way": "scan"}
+    assert tune({"hasty": 0.4, "slow": 0.6, "scan": 0.5}, seconds).knob == {"way": "slow"}
 
 
 def readings_of(case: str, system: str, figure: str, values: Sequence[float], recall: float | None = None) -> list[Reading]:
@@ -267,13 +285,13 @@ def test_a_go_program_is_built_once_and_without_go_the_reason_is_named(tmp_path,
 def test_a_worker_that_dies_says_why(tmp_path):
     child = Child(Path(sys.executable), "no_such_system", {}, tmp_path / "log")
     with pytest.raises(NotHere, match="no_such_system"):
-        child.ask("knobs", key="")
+        child.ladders("")
     child.close()
 
 
 def test_processor_time_and_memory_count_children(tmp_path):
     child = Child(Path(sys.executable), "faiss_ivf", {"directory": str(tmp_path / "data")}, tmp_path / "log")
-    child.ask("knobs", key="")
+    child.ladders("")
     (pid,) = set(family(child.pid)) & {child.pid}
     assert cpu_s(pid) > 0.0
     assert memory_bytes(pid) > 10 << 20
