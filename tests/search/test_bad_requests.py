@@ -38,7 +38,8 @@ REFUSED = {
     "limit 2^63": (json.dumps({"query": GOOD, "limit": 2**63}), "limit"),
     "misspelt key": (json.dumps({"query": GOOD, "limt": 3}), "limit"),
     "id negative": (json.dumps({"query": -1}), "query"),
-    "id 2^63": (json.dumps({"query": 2**63}), "query"),
+    "id 2^64": (json.dumps({"query": 2**64}), "query"),
+    "id that is no UUID": (json.dumps({"query": "cat"}), "query"),
     "id 1.0": (json.dumps({"query": 1.0}), "query"),
     "other text model": (json.dumps({"query": {"text": "x", "model": "bert"}}), "query.model"),
     "no text model": (json.dumps({"query": {"text": "x"}}), "query.model"),
@@ -48,7 +49,10 @@ REFUSED = {
     "lone surrogate": ('{"query": {"text": "\\ud800", "model": "text_encoder"}}', "body"),
     "filter is a list": (json.dumps({"query": GOOD, "filter": []}), "filter"),
     "excluded text": (json.dumps({"query": GOOD, "filter": {"must_not": [{"has_id": ["a"]}]}}), "filter.must_not[0].has_id[0]"),
-    "too many excluded": (json.dumps({"query": GOOD, "filter": {"must_not": [{"has_id": list(range(2000))}]}}), "filter.must_not"),
+    "too many excluded": (json.dumps({"query": GOOD, "filter": {"must_not": [{"has_id": list(range(65_537))}]}}), "filter.must_not"),
+    "condition without a test": (json.dumps({"query": GOOD, "filter": {"must": [{"key": "kind"}]}}), "filter.must[0]"),
+    "unknown vector name": (json.dumps({"query": GOOD, "using": "sound"}), "using"),
+    "offset beyond": (json.dumps({"query": GOOD, "offset": 2040}), "offset"),
     "not JSON": ("{", "body"),
     "deep JSON": ("[" * 100_000, "body"),
     "a list": ("[]", "body"),
@@ -56,15 +60,12 @@ REFUSED = {
 }
 
 UNSERVED = {
-    "must": ({"query": GOOD, "filter": {"must": [{"key": "kind", "match": {"value": "video"}}]}}, "filter.must"),
-    "match": ({"query": GOOD, "filter": {"must_not": [{"key": "kind", "match": {"value": "video"}}]}}, "conditions on key"),
-    "recommend": ({"query": {"recommend": {"positive": [1]}}}, "query.recommend"),
-    "offset": ({"query": GOOD, "offset": 10}, "offset"),
+    "match text": ({"query": GOOD, "filter": {"must": [{"key": "kind", "match": {"text": "video"}}]}}, "match text"),
+    "geo": ({"query": GOOD, "filter": {"must": [{"key": "place", "geo_radius": {}}]}}, "geo_radius"),
+    "best_score": ({"query": {"recommend": {"positive": [1], "strategy": "best_score"}}}, "best_score"),
     "prefetch": ({"prefetch": [{"query": GOOD}], "query": {"fusion": "rrf"}}, "prefetch"),
-    "with_vector": ({"query": GOOD, "with_vector": True}, "with_vector"),
-    "params": ({"query": GOOD, "params": {"exact": True}}, "params"),
-    "payload fields": ({"query": GOOD, "with_payload": ["kind"]}, "with_payload with chosen fields"),
-    "uuid": ({"query": "5c56c793-69f3-4fbf-87e6-c4bf54c28c26"}, "UUID"),
+    "params": ({"query": GOOD, "params": {"exact": True}}, "params.exact"),
+    "sparse": ({"query": {"indices": [1], "values": [0.5]}}, "query.indices"),
 }
 
 
@@ -120,7 +121,7 @@ def test_unknown_collection_is_404(running: Running, collection: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("PUT", "videos/points"), ("DELETE", "videos"), ("POST", "videos/points/scroll"), ("PUT", "new")]
+    ("method", "path"), [("PUT", "videos/points/vectors"), ("DELETE", "videos"), ("POST", "videos/facet"), ("PATCH", "videos")]
 )
 def test_operation_that_is_not_served_answers_501(running: Running, method: str, path: str) -> None:
     response = httpx.request(method, f"{running.url}/collections/{path}", json={})

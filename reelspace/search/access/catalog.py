@@ -292,6 +292,8 @@ class Catalog:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
+            # What could not be opened is tried again, but not for every request that comes.
+            self._services = {name: task for name, task in self._services.items() if not _failed(task)}
             try:
                 await self._read()
             except ReelspaceError as error:
@@ -330,7 +332,7 @@ class Catalog:
 
     def _opening(self, full_name: str, pointer: SpacePointer | None = None) -> "asyncio.Task[CollectionService]":
         task = self._services.get(full_name)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
+        if task is None:
             task = self._services[full_name] = asyncio.get_running_loop().create_task(self._open(full_name, pointer))
         return task
 
@@ -355,7 +357,7 @@ class Catalog:
         self._by_name.clear()
         if not task.done():
             task.cancel()
-        elif not task.cancelled() and task.exception() is None:
+        elif not _failed(task):
             await task.result().close()
             await self._surroundings.backend.close(task.result().collection)
 
@@ -381,6 +383,10 @@ def read_known(store: Store) -> Known:
     if not store.exists(SPACE_POINTER):
         return Known(names, None)
     return Known(names, parse(SpacePointer, store.get(SPACE_POINTER), f"{SPACE_POINTER} in {store.url}"))
+
+
+def _failed(task: "asyncio.Task[Any]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _remove(store: Store, full_name: str) -> None:

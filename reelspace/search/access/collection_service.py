@@ -150,7 +150,7 @@ class CollectionService:
     def _result(self, found: Found, request: QueryRequest, selection: Selection | None = None) -> QueryResult:
         """Put hits into the dialect's terms: skip the first, drop those beyond the threshold, cut payloads down."""
         selection = selection or request.selection
-        scores = found.scores_K.tolist()
+        scores = found.scores
         if self.fields[request.using].metric == "euclid":
             scores = [math.sqrt(max(-score, 0.0)) for score in scores]
         start, end = request.offset, len(scores)

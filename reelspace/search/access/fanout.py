@@ -21,7 +21,7 @@ from reelspace.search.access.merge import Merged, merge_answers
 from reelspace.search.access.shard_calls import missing_of, raise_missing
 from reelspace.search.access.shard_client import ShardClient, ShardTimeout
 from reelspace.search.compute.queries import ShardAnswer, ShardQuery
-from reelspace.search.storage.ids import Id, ids_of_words
+from reelspace.search.storage.ids import Id
 
 
 class FanoutSettings(Settings):
@@ -40,11 +40,11 @@ class Overloaded(TemporaryError):
 class Found:
     """Hits of one query, best first; shards that did not answer in time or failed are named.
 
-    `scores_K` are the shards': higher is better. `payloads` and `vectors` are JSON objects as bytes, None if not asked for.
+    `scores` are the shards': higher is better. `payloads` and `vectors` are JSON objects as bytes, None if not asked for.
     """
 
     ids: list[Id]
-    scores_K: NDArray[np.float32]
+    scores: list[float]
     payloads: list[bytes] | None
     vectors: list[bytes] | None
     missing_shards: tuple[int, ...]
@@ -70,20 +70,31 @@ class _Waiting:
 
 
 @dataclass(eq=False, slots=True)
+class _Hits:
+    """What some shards found for all queries of a batch, in lists."""
+
+    merged: Merged
+    answers: Sequence[ShardAnswer]
+    ids: list[list[Id]]
+    scores: list[list[float]]
+
+
+@dataclass(eq=False, slots=True)
 class _Batch:
     """Queries on their way, one call per shard."""
 
     members: Sequence[_Waiting]
     calls: "list[asyncio.Task[ShardAnswer]]"
     num_open: int
-    merged: dict[tuple[int, ...], Merged] = field(default_factory=dict)
+    hits: dict[tuple[int, ...], _Hits] = field(default_factory=dict)
 
-    def merge(self, shards: tuple[int, ...]) -> Merged:
-        """Merge the answers of some shards, once for all queries of the batch."""
-        if shards not in self.merged:
-            answers = [self.calls[shard].result() for shard in shards]
-            self.merged[shards] = merge_answers(answers, max(member.query.k for member in self.members))
-        return self.merged[shards]
+    def hits_of(self, missing: tuple[int, ...]) -> _Hits:
+        """Merge the answers of all shards but some, once for all queries of the batch."""
+        if missing not in self.hits:
+            answers = [call.result() for shard, call in enumerate(self.calls) if shard not in missing]
+            merged = merge_answers(answers, max(member.query.k for member in self.members))
+            self.hits[missing] = _Hits(merged, answers, merged.ids(), merged.scores_QK.tolist())
+        return self.hits[missing]
 
 
 class Fanout:
@@ -179,28 +190,28 @@ def _collected(waiting: _Waiting) -> Found:
     batch, timeout_s = waiting.batch, waiting.timeout_s
     if batch is None:
         raise ShardTimeout(f"the query waited {timeout_s:.3g} s for its turn: shards are slower than queries come")
+    if not batch.num_open and () in batch.hits:
+        return _cut(batch.hits[()], waiting, ())
     silent, errors = missing_of(dict(enumerate(batch.calls)))
     missing = tuple(sorted([*silent, *errors]))
     if missing and (not waiting.allow_partial or len(missing) == len(batch.calls)):
         raise_missing(silent, errors, timeout_s)
-    answered = tuple(shard for shard in range(len(batch.calls)) if shard not in missing)
-    return _cut(batch, waiting, answered, missing)
+    return _cut(batch.hits_of(missing), waiting, missing)
 
 
-def _cut(batch: _Batch, waiting: _Waiting, answered: tuple[int, ...], missing: tuple[int, ...]) -> Found:
-    query, row, merged = waiting.query, waiting.row, batch.merge(answered)
-    num_hits = merged.num_hits(row, query.k)
-    ids, scores_K = ids_of_words(merged.ids_QK3[row, :num_hits]), merged.scores_QK[row, :num_hits]
+def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found:
+    query, row = waiting.query, waiting.row
+    ids = hits.ids[row][: query.k]
+    scores = hits.scores[row][: len(ids)]
     if not query.with_payload and not query.with_vectors:
-        return Found(ids, scores_K, None, None, missing)
-    answers = [batch.calls[shard].result() for shard in answered]
-    places = list(zip(merged.parts_QK[row, :num_hits].tolist(), merged.columns_QK[row, :num_hits].tolist(), strict=True))
+        return Found(ids, scores, None, None, missing)
+    places = [hits.merged.place(row, hit) for hit in range(len(ids))]
     payloads = vectors = None
     if query.with_payload:
-        payloads = [_bytes(answers[part].payloads_QK, row, column) for part, column in places]
+        payloads = [_bytes(hits.answers[part].payloads_QK, row, column) for part, column in places]
     if query.with_vectors:
-        vectors = [_bytes(answers[part].vectors_QK, row, column) for part, column in places]
-    return Found(ids, scores_K, payloads, vectors, missing)
+        vectors = [_bytes(hits.answers[part].vectors_QK, row, column) for part, column in places]
+    return Found(ids, scores, payloads, vectors, missing)
 
 
 def _bytes(values_QK: NDArray[np.object_] | None, row: int, column: int) -> bytes:

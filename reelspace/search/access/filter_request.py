@@ -1,12 +1,12 @@
 """A client's filter in the Qdrant dialect, checked strictly: what is not understood is refused by name, never skipped."""
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from reelspace.search.access.json_fields import object_of, refuse_unknown
 from reelspace.search.access.refusal import RequestRefused, kind_of, not_served
 from reelspace.search.compute.filters import (
     Condition,
@@ -78,8 +78,8 @@ class _Parser:
         self._num_values = 0
 
     def filter(self, value: Any, where: str, depth: int) -> Filter:
-        given = _object(value, where)
-        _refuse_unknown(given, CLAUSES, where)
+        given = object_of(value, where)
+        refuse_unknown(given, CLAUSES, f"{where}.")
         if depth > MAX_DEPTH:
             raise RequestRefused(where, f"expected at most {MAX_DEPTH} filters inside each other")
         return Filter(
@@ -90,8 +90,8 @@ class _Parser:
         )
 
     def _min_should(self, value: Any, where: str, depth: int) -> MinShould:
-        given = _object(value, where)
-        _refuse_unknown(given, ("conditions", "min_count"), where)
+        given = object_of(value, where)
+        refuse_unknown(given, ("conditions", "min_count"), f"{where}.")
         if not isinstance(given.get("conditions"), list):
             raise RequestRefused(f"{where}.conditions", f"expected a list of conditions, got {kind_of(given.get('conditions'))}")
         conditions = self._conditions(given["conditions"], f"{where}.conditions", depth)
@@ -106,21 +106,21 @@ class _Parser:
         self._num_conditions += 1
         if self._num_conditions > MAX_CONDITIONS:
             raise RequestRefused(where, f"expected at most {MAX_CONDITIONS} conditions in a filter")
-        given = _object(value, where)
+        given = object_of(value, where)
         if "key" in given:
             return self._field(given, where)
         unserved = next((key for key in given if key in UNSERVED_CONDITIONS), None)
         if unserved is not None:
             raise not_served(f"{where}.{unserved}", f"the condition {unserved}")
         if "has_id" in given:
-            _refuse_unknown(given, ("has_id",), where)
+            refuse_unknown(given, ("has_id",), f"{where}.")
             return HasId(self._ids(given["has_id"], f"{where}.has_id"))
         for name, kind in (("is_empty", IsEmpty), ("is_null", IsNull)):
             if name in given:
-                _refuse_unknown(given, (name,), where)
+                refuse_unknown(given, (name,), f"{where}.")
                 return kind(_key_of(given[name], f"{where}.{name}"))
         if given and not set(given) & set(CLAUSES):
-            _refuse_unknown(given, ("key", "has_id", "is_empty", "is_null", *CLAUSES), where)
+            refuse_unknown(given, ("key", "has_id", "is_empty", "is_null", *CLAUSES), f"{where}.")
         return self.filter(given, where, depth + 1)
 
     def _field(self, given: Mapping[str, Any], where: str) -> Condition:
@@ -128,7 +128,7 @@ class _Parser:
         unserved = next((name for name in given if name in UNSERVED_TESTS), None)
         if unserved is not None:
             raise not_served(f"{where}.{unserved}", f"the condition {unserved}")
-        _refuse_unknown(given, ("key", *TESTS), where)
+        refuse_unknown(given, ("key", *TESTS), f"{where}.")
         tests = [name for name in TESTS if name in given]
         if len(tests) != 1:
             raise RequestRefused(where, f"expected one of {', '.join(TESTS)} beside the key, got {', '.join(tests) or 'none'}")
@@ -148,11 +148,11 @@ class _Parser:
         return holds if value else Filter(must_not=(holds,))
 
     def _match(self, value: Any, key: str, where: str) -> Condition:
-        given = _object(value, where)
+        given = object_of(value, where)
         unserved = next((name for name in given if name in UNSERVED_MATCHES), None)
         if unserved is not None:
             raise not_served(f"{where}.{unserved}", f"match {unserved}")
-        _refuse_unknown(given, MATCHES, where)
+        refuse_unknown(given, MATCHES, f"{where}.")
         if len(given) != 1:
             raise RequestRefused(where, f"expected one of {', '.join(MATCHES)}, got {', '.join(given) or 'none'}")
         name, wanted = next(iter(given.items()))
@@ -181,35 +181,21 @@ class _Parser:
 
 
 def _range(value: Any, key: str, where: str) -> Condition:
-    bounds = _object(value, where).values()
+    bounds = object_of(value, where).values()
     if any(isinstance(bound, str) for bound in bounds):
         return TimeRange(key, **_bounds(value, where, _time))
     return NumberRange(key, **_bounds(value, where, _number))
 
 
 def _bounds(value: Any, where: str, read: Callable[[Any, str], N]) -> dict[str, N]:
-    given = _object(value, where)
-    _refuse_unknown(given, BOUNDS, where)
+    given = object_of(value, where)
+    refuse_unknown(given, BOUNDS, f"{where}.")
     return {name: read(bound, f"{where}.{name}") for name, bound in given.items()}
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RequestRefused(where, f"expected an object, got {kind_of(value)}")
-    return {key: item for key, item in value.items() if item is not None}
-
-
-def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            close = difflib.get_close_matches(key[:80], known, n=1)
-            hint = f"the nearest is {close[0]!r}" if close else f"known here: {', '.join(known)}"
-            raise RequestRefused(f"{where}.{key[:80]}", f"unknown, {hint}")
-
-
 def _key_of(value: Any, where: str) -> str:
-    given = _object(value, where)
-    _refuse_unknown(given, ("key",), where)
+    given = object_of(value, where)
+    refuse_unknown(given, ("key",), f"{where}.")
     return _key(given.get("key"), f"{where}.key")
 
 

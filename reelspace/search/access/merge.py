@@ -3,15 +3,17 @@
 Legend: Q queries, K hits, R hits of all shards side by side.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.core.errors import InternalError
 from reelspace.search.compute.queries import ShardAnswer
-from reelspace.search.storage.ids import NO_ID, NUM_WORDS
+from reelspace.search.storage.ids import NO_ID, NUM_WORDS, Id, ids_of_words
 
 Ints = NDArray[np.int64]
 
@@ -22,22 +24,34 @@ class ShapeMismatch(InternalError):
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Merged hits, and where each came from: parts_QK the position of its shard, columns_QK its column there.
+    """Merged hits; a missing one has the id kind NO_ID and the score -inf, and stands at the end.
 
-    A missing hit has the id kind NO_ID and the score -inf, and stands at the end.
+    Attributes:
+        order_QK: where each hit was in the answers of all shards side by side; None for one shard's, which are where they were.
+        starts: where each shard's answers begin side by side.
     """
 
     ids_QK3: NDArray[np.uint64]
     scores_QK: NDArray[np.float32]
-    parts_QK: Ints
-    columns_QK: Ints
+    order_QK: Ints | None = None
+    starts: Sequence[int] = (0,)
 
-    def num_hits(self, query: int, k: int) -> int:
-        """Count the hits among a query's first k."""
-        kinds_K = self.ids_QK3[query, :k, 0]
-        if not len(kinds_K) or kinds_K[-1] != NO_ID:
-            return len(kinds_K)
-        return int((kinds_K != NO_ID).sum())
+    def ids(self) -> list[list[Id]]:
+        """Give the ids of each query's hits; missing ones are left out."""
+        kinds_QK = self.ids_QK3[:, :, 0]
+        if not kinds_QK.any():
+            numbers: list[list[Id]] = self.ids_QK3[:, :, 2].tolist()
+            return numbers
+        num_hits_Q = (kinds_QK != NO_ID).sum(axis=1).tolist()
+        return [ids_of_words(words_K3[:num_hits]) for words_K3, num_hits in zip(self.ids_QK3, num_hits_Q, strict=True)]
+
+    def place(self, query: int, hit: int) -> tuple[int, int]:
+        """Give the position of the shard a hit came from, and its column there."""
+        if self.order_QK is None:
+            return 0, hit
+        side_by_side = int(self.order_QK[query, hit])
+        part = bisect_right(self.starts, side_by_side) - 1
+        return part, side_by_side - self.starts[part]
 
 
 def merge_answers(parts: Sequence[ShardAnswer], k: int) -> Merged:
@@ -59,25 +73,23 @@ def merge_answers(parts: Sequence[ShardAnswer], k: int) -> Merged:
     if len(set(num_queries)) != 1:
         raise ShapeMismatch(f"expected every shard to answer the same queries, they answered {num_queries}")
     if len(parts) == 1:
-        ids_QK3, scores_QK = parts[0].ids_QK3[:, :k], parts[0].scores_QK[:, :k]
-        columns_QK = np.broadcast_to(np.arange(scores_QK.shape[1]), scores_QK.shape)
-        return Merged(ids_QK3, scores_QK, np.broadcast_to(np.int64(0), scores_QK.shape), columns_QK)
+        return Merged(parts[0].ids_QK3[:, :k], parts[0].scores_QK[:, :k])
     ids_QR3 = np.concatenate([part.ids_QK3 for part in parts], axis=1)
     scores_QR = np.concatenate([part.scores_QK for part in parts], axis=1)
     order_QK = _order(ids_QR3, scores_QR, k)
-    parts_R = np.concatenate([np.full(part.scores_QK.shape[1], number) for number, part in enumerate(parts)])
-    columns_R = np.concatenate([np.arange(part.scores_QK.shape[1]) for part in parts])
     rows_Q1 = np.arange(len(scores_QR))[:, None]
-    return Merged(ids_QR3[rows_Q1, order_QK], scores_QR[rows_Q1, order_QK], parts_R[order_QK], columns_R[order_QK])
+    starts = [0, *accumulate(part.scores_QK.shape[1] for part in parts)][:-1]
+    return Merged(ids_QR3[rows_Q1, order_QK], scores_QR[rows_Q1, order_QK], order_QK, starts)
 
 
 def _order(ids_QR3: NDArray[np.uint64], scores_QR: NDArray[np.float32], k: int) -> Ints:
     """Give the places of the best k of each row, by falling score, equal ones by id."""
-    order_QR: Ints = np.argsort(-scores_QR, axis=1, kind="stable")
+    order_QR: Ints = (-scores_QR).argsort(axis=1, kind="stable")
     # One more than asked for: a tie across the last place counts, too. Missing hits tie with each other, which says nothing.
-    best_QK = np.take_along_axis(scores_QR, order_QR[:, : k + 1], axis=1)
-    tied_Q = ((best_QK[:, 1:] == best_QK[:, :-1]) & (best_QK[:, 1:] > -np.inf)).any(axis=1)
-    for query in np.flatnonzero(tied_Q):
-        words = [ids_QR3[query, :, word] for word in reversed(range(NUM_WORDS))]
-        order_QR[query] = np.lexsort((*words, -scores_QR[query]))
+    best_QK = scores_QR[np.arange(len(scores_QR))[:, None], order_QR[:, : k + 1]]
+    tied_QK = (best_QK[:, 1:] == best_QK[:, :-1]) & (best_QK[:, 1:] > -np.inf)
+    if tied_QK.any():
+        for query in np.flatnonzero(tied_QK.any(axis=1)):
+            words = [ids_QR3[query, :, word] for word in reversed(range(NUM_WORDS))]
+            order_QR[query] = np.lexsort((*words, -scores_QR[query]))
     return order_QR[:, :k]

@@ -53,7 +53,8 @@ class OracleShard:
 
     def __init__(self, store: Store, collection: Collection, shard: int) -> None:
         self._fields = collection.fields
-        self._tail = LogTail(Log(store, collection.full_name, shard, collection.fields), 0)
+        self.log = Log(store, collection.full_name, shard, collection.fields)
+        self._tail = LogTail(self.log, 0)
         self.points: dict[Id, Point] = {}
         self.pause_s = 0.0
         self.error: Exception | None = None

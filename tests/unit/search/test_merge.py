@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reelspace.search.access.merge import Merged, ShapeMismatch, merge_answers
 from reelspace.search.compute.queries import ShardAnswer
-from reelspace.search.storage.ids import NO_ID, Id, id_order, id_words, ids_of_words
+from reelspace.search.storage.ids import NO_ID, Id, id_order, id_words
 
 # Few distinct scores, so that ties are common.
 rows = st.dictionaries(st.integers(0, 60), st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0]), max_size=12)
@@ -36,9 +36,9 @@ def part_of(number: int, queries: list[dict[int, float]]) -> ShardAnswer:
     return ShardAnswer(ids_QK3, scores_QK)
 
 
-def hits_of(merged: Merged, query: int, k: int) -> list[tuple[Id, float]]:
-    num_hits = merged.num_hits(query, k)
-    return list(zip(ids_of_words(merged.ids_QK3[query, :num_hits]), merged.scores_QK[query, :num_hits].tolist(), strict=True))
+def hits_of(merged: Merged, query: int) -> list[tuple[Id, float]]:
+    ids = merged.ids()[query]
+    return list(zip(ids, merged.scores_QK[query, : len(ids)].tolist(), strict=True))
 
 
 @settings(deadline=None, max_examples=200)
@@ -48,8 +48,7 @@ def test_merged_hits_equal_sorting_everything(found: list[list[dict[int, float]]
     for query in range(2):
         everything = [hit for number, queries in enumerate(found) for hit in ranked(number, queries[query])]
         everything.sort(key=lambda hit: (-hit[1], id_order(hit[0])))
-        assert hits_of(merged, query, k) == everything[:k]
-        assert hits_of(merged, query, 1) == everything[:1]
+        assert hits_of(merged, query) == everything[:k]
 
 
 @settings(deadline=None, max_examples=60)
@@ -58,9 +57,9 @@ def test_every_hit_says_where_it_came_from(found: list[list[dict[int, float]]], 
     parts = [part_of(number, queries) for number, queries in enumerate(found)]
     merged = merge_answers(parts, k)
     for query in range(2):
-        for place in range(merged.num_hits(query, k)):
-            source = parts[merged.parts_QK[query, place]]
-            assert (source.ids_QK3[query, merged.columns_QK[query, place]] == merged.ids_QK3[query, place]).all()
+        for hit in range(len(merged.ids()[query])):
+            part, column = merged.place(query, hit)
+            assert (parts[part].ids_QK3[query, column] == merged.ids_QK3[query, hit]).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -70,7 +69,7 @@ def test_order_of_the_shards_does_not_matter(found: list[list[dict[int, float]]]
     shuffled = list(parts)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     one, other = merge_answers(parts, k), merge_answers(shuffled, k)
-    assert [hits_of(one, query, k) for query in range(2)] == [hits_of(other, query, k) for query in range(2)]
+    assert [hits_of(one, query) for query in range(2)] == [hits_of(other, query) for query in range(2)]
 
 
 def test_shards_that_answered_other_numbers_of_queries_are_refused() -> None:

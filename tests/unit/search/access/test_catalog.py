@@ -252,3 +252,33 @@ def test_a_name_that_cannot_be_part_of_a_key_is_refused(tmp_path: Path, name: st
             await refused(catalog.create(name, PLAIN, TIME_S), 400, "name")
 
     asyncio.run(run())
+
+
+def test_a_collection_that_cannot_be_opened_is_tried_again_once_a_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog_module, "REFRESH_S", 0.1)
+    store = LocalStore(tmp_path)
+
+    class FailingBackend(OracleBackend):
+        num_tries = 0
+
+        async def open(self, collection: Collection) -> object:  # type: ignore[override]
+            self.num_tries += 1
+            if self.num_tries < 3:
+                raise StoreUnavailable("away")
+            return await super().open(collection)
+
+    async def run() -> None:
+        backend = FailingBackend(store)
+        async with running(store, backend) as catalog:
+            await catalog.create("things", PLAIN, TIME_S)
+            for _ in range(10):
+                with pytest.raises(StoreUnavailable):
+                    await catalog.service("things")
+            assert backend.num_tries == 1
+            await asyncio.sleep(0.15)
+            with pytest.raises(StoreUnavailable):
+                await catalog.service("things")
+            await asyncio.sleep(0.15)
+            await catalog.service("things")
+
+    asyncio.run(run())

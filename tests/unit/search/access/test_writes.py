@@ -9,6 +9,7 @@ import pytest
 from reelspace.core.local_store import LocalStore
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.shard_client import ShardFailed, ShardTimeout
+from reelspace.search.storage.entries import Write
 from reelspace.search.storage.ids import shard_of
 from reelspace.search.storage.reader import LogTail
 from reelspace.search.storage.writer import RequestKeyReused
@@ -24,9 +25,12 @@ def shards_of(backend: OracleBackend) -> list[OracleShard]:
     return shards
 
 
+def writes_of(shard: OracleShard) -> list[Write]:
+    return [write for entry in LogTail(shard.log, 0).poll() for write in entry.writes]
+
+
 def keys_of(shard: OracleShard) -> list[str]:
-    tail = LogTail(shard._tail._log, 0)
-    return [one.request_key for entry in tail.poll() for one in entry.writes]
+    return [write.request_key for write in writes_of(shard)]
 
 
 def test_what_was_waited_for_is_seen_at_once_by_every_gateway(tmp_path: Path) -> None:
@@ -121,16 +125,19 @@ def test_a_filter_sees_what_came_before_it_and_not_what_comes_after(tmp_path: Pa
     asyncio.run(run())
 
 
-def test_more_rows_than_a_page_are_deleted_by_a_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_than_a_page_are_deleted_by_a_filter_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reelspace.search.access.reads.PAGE", 3)
     store = LocalStore(tmp_path)
+    backend = OracleBackend(store)
 
     async def run() -> None:
-        async with running(store, OracleBackend(store)) as catalog:
+        async with running(store, backend) as catalog:
             service = await made(catalog)
             await service.write(write(service, points(*range(30), color="red"), points(30)), TIME_S)
             await service.write(write(service, {"delete": RED}), TIME_S)
             assert await ids_of(service) == [30]
+            deletions = [writes_of(shard)[-1].rows for shard in shards_of(backend)]
+            assert sorted(id for rows in deletions for id in rows.ids) == list(range(30))  # type: ignore[type-var]
 
     asyncio.run(run())
 
