@@ -19,11 +19,21 @@ class Metrics:
         self._requests = Counter("reelspace_requests", "Requests answered", ["method", "route", "status"], registry=self._registry)
         self._seconds = Histogram("reelspace_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=self._registry)
         self._batches = Histogram("reelspace_search_batch", "Queries per call of the shards", buckets=BATCHES, registry=self._registry)
+        self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; the route is the template, so that names in addresses make no new series."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def count_call(self, path: str, code: str, seconds: float) -> None:
+        """Count one answered gRPC call; paths that name no method are counted as one."""
+        # Looked up once: making labels costs more than counting.
+        counted = self._calls.get((path, code))
+        if counted is None:
+            counted = self._calls[path, code] = self._requests.labels("gRPC", path, code), self._seconds.labels(path)
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def count_batch(self, num_queries: int) -> None:
         """Count one batch sent to the shards."""

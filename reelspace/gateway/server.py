@@ -1,4 +1,4 @@
-"""The gateway's server process: one port, one line when it answers, a clean end on SIGTERM and SIGINT."""
+"""The gateway's server process: a port, and one for gRPC, one line when it answers, a clean end on SIGTERM and SIGINT."""
 
 import asyncio
 import contextlib
@@ -29,10 +29,16 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI, settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT; prints {"event": "ready", "url", "pid"} on stdout once requests are answered.
 
+    With a port for gRPC the line has its address, too, under "grpc", and the application finds the socket in `app.state.grpc_listener`.
+
     Raises:
-        UserError: the port is taken, or may not be opened.
+        UserError: a port is taken, or may not be opened.
     """
-    with _listening(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_listening(settings.host, settings.port))
+        if settings.grpc_port is not None:
+            app.state.grpc_listener = stack.enter_context(_listening(settings.host, settings.grpc_port))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_serve_until_signalled(app, settings, listener))
 
 
@@ -46,14 +52,21 @@ async def _serve_until_signalled(app: FastAPI, settings: GatewaySettings, listen
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
     if server.started:
-        host, port = listener.getsockname()[:2]
-        sys.stdout.write(orjson.dumps({"event": "ready", "url": f"http://{host}:{port}", "pid": os.getpid()}).decode() + "\n")
+        ready = {"event": "ready", "url": f"http://{_address(listener)}", "pid": os.getpid()}
+        if app.state.grpc_listener is not None:
+            ready["grpc"] = _address(app.state.grpc_listener)
+        sys.stdout.write(orjson.dumps(ready).decode() + "\n")
         sys.stdout.flush()
     await serving
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{host}:{port}"
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=2048)
     except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, 0 takes a free one") from error
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port, 0 takes a free one") from error

@@ -27,10 +27,11 @@ def parse_filter_message(message: Any, where: str = "filter") -> Filter:
     Raises:
         RequestRefused: as parse_filter; also for a condition, match or id whose kind is not set, and times out of range.
     """
-    return parse_filter(_filter(message, where), where)
+    return parse_filter(filter_object(message, where), where)
 
 
-def _filter(message: Any, where: str) -> dict[str, Any]:
+def filter_object(message: Any, where: str) -> dict[str, Any]:
+    """Give the JSON form of a `qdrant.Filter`, for `parse_filter`; RequestRefused for what JSON cannot say."""
     clauses: dict[str, Any] = {name: _conditions(getattr(message, name), f"{where}.{name}") for name in ("must", "should", "must_not")}
     if message.HasField("min_should"):
         least = message.min_should
@@ -47,7 +48,7 @@ def _condition(message: Any, where: str) -> dict[str, Any]:
     name = _set_field(message, "condition_one_of", where)
     value = getattr(message, name)
     if name == "filter":
-        return _filter(value, where)
+        return filter_object(value, where)
     if name == "field":
         return _field(value, where)
     if name == "has_id":

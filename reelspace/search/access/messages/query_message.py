@@ -1,0 +1,101 @@
+"""Queries as they come over gRPC, in the JSON form that `query_request` checks; vectors stay arrays of float32."""
+
+from typing import Any, Final
+
+from reelspace.search.access.filter_message import filter_object
+from reelspace.search.access.messages.payload_message import read_payload
+from reelspace.search.access.messages.set_fields import (
+    Read,
+    as_is,
+    chosen,
+    dense_vector,
+    point_id,
+    read_nothing,
+    set_fields,
+    with_payload,
+    with_vectors,
+)
+from reelspace.search.access.query_request import parse_groups, parse_query, parse_searches
+from reelspace.search.access.refusal import RequestRefused, not_served
+from reelspace.search.access.requests import GroupsRequest, QueryRequest
+from reelspace.search.storage.rows import Fields
+
+STRATEGIES: Final = ("average_vector", "best_score", "sum_scores")
+_UNSERVED_VECTORS: Final = {"sparse": "sparse vectors", "multi_dense": "several vectors in one"}
+
+
+def query_of(message: Any, fields: Fields) -> QueryRequest:
+    """Check a `QueryPoints` message; RequestRefused as `parse_query`."""
+    return parse_query(set_fields(message, QUERY), fields)
+
+
+def queries_of(message: Any, fields: Fields) -> list[QueryRequest]:
+    """Check a `QueryBatchPoints` message; RequestRefused as `parse_searches`, whose names of fields it uses."""
+    collection = message.collection_name
+    searches = []
+    for number, one in enumerate(message.query_points):
+        place = f"searches[{number}]."
+        if one.collection_name not in ("", collection):
+            raise RequestRefused(f"{place}collection_name", f"expected {collection[:80]!r} as around it, got {one.collection_name[:80]!r}")
+        searches.append(set_fields(one, QUERY, place))
+    return parse_searches({"searches": searches}, fields)
+
+
+def groups_of(message: Any, fields: Fields) -> GroupsRequest:
+    """Check a `QueryPointGroups` message; RequestRefused as `parse_groups`."""
+    return parse_groups(set_fields(message, GROUPS), fields)
+
+
+def _document(message: Any, where: str) -> dict[str, Any]:
+    """Give words that a model shall read."""
+    options = {"options": read_payload(message.options, f"{where}.options")} if message.options else {}
+    return {"text": message.text, "model": message.model} | options
+
+
+def _example(message: Any, where: str) -> Any:
+    name = chosen(message, "variant", where)
+    if name == "dense":
+        return dense_vector(message.dense, where)
+    if name == "id":
+        return point_id(message.id, where)
+    if name == "document":
+        return _document(message.document, where)
+    raise not_served(f"{where}.{name}", _UNSERVED_VECTORS.get(name, f"{where}.{name}"))
+
+
+def _examples(messages: Any, where: str) -> list[Any]:
+    return [_example(one, f"{where}[{number}]") for number, one in enumerate(messages)]
+
+
+def _query(message: Any, where: str) -> Any:
+    name = chosen(message, "variant", where)
+    if name == "nearest":
+        return _example(message.nearest, where)
+    if name != "recommend":
+        raise not_served(f"{where}.{name}")
+    return {"recommend": set_fields(message.recommend, _RECOMMEND, f"{where}.recommend.")}
+
+
+def _strategy(value: int, where: str) -> str:
+    return STRATEGIES[value] if value < len(STRATEGIES) else str(value)
+
+
+def _set_params(message: Any, where: str) -> dict[str, Any]:
+    return {field.name: True for field, _ in message.ListFields()}
+
+
+_RECOMMEND: Final[dict[str, Read]] = {"positive": _examples, "negative": _examples, "strategy": _strategy}
+_SHARED: Final[dict[str, Read]] = {
+    "collection_name": read_nothing,
+    "timeout": read_nothing,
+    "query": _query,
+    "using": as_is,
+    "filter": filter_object,
+    "params": _set_params,
+    "score_threshold": as_is,
+    "limit": as_is,
+    "with_payload": with_payload,
+    "with_vectors": with_vectors,
+}
+QUERY: Final[dict[str, Read]] = _SHARED | {"offset": as_is}
+GROUPS: Final[dict[str, Read]] = _SHARED | {"group_by": as_is, "group_size": as_is}
