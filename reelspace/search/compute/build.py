@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -258,8 +258,4 @@ def _efforts(whole: int, first: int) -> Iterator[int]:
 
 
 def _flat_facts(settings: IndexSettings) -> IndexFacts:
-    return IndexFacts(
-        kind="flat", rerank_factor=1.0, recall_at_10=1.0, recall_target=settings.recall_target, num_recall_queries=0
-    )
-
-
+    return IndexFacts(kind="flat", rerank_factor=1.0, recall_at_10=1.0, recall_target=settings.recall_target, num_recall_queries=0)

@@ -166,8 +166,7 @@ def _parse_parts(manifest: ShardManifest, files: _Files, name: str) -> ShardPart
     ids = SealedIds(array_of(files.bytes(IDS)), array_of(files.bytes(UUIDS)))
     payloads = Payloads.from_table(pa.ipc.open_file(pa.BufferReader(files.bytes(PAYLOAD))).read_all())
     vectors = {
-        vector: _parse_vectors(manifest.vectors[vector], number, manifest, files)
-        for number, vector in enumerate(sorted(manifest.vectors))
+        vector: _parse_vectors(manifest.vectors[vector], number, manifest, files) for number, vector in enumerate(sorted(manifest.vectors))
     }
     rows = {"ids": len(ids), "payloads": payloads.edition.num_rows}
     if any(found != manifest.num_rows for found in rows.values()) or not ids.are_ordered:

@@ -6,7 +6,7 @@ The same class serves in a Triton backend, in the gateway's process and in a cal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from reelspace.core.errors import ReelspaceError, TemporaryError
@@ -41,7 +41,7 @@ class Hosting:
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
     """
 
-    placement: Placement = Placement()
+    placement: Placement = field(default_factory=Placement)
     pinned: ServedGeneration | None = None
     poll_s: float = POLL_S
 
@@ -174,9 +174,7 @@ class ShardHost:
     def _current(self) -> ServedGeneration:
         name = self._collection.full_name
         state = read_file(self._store, CurrentGenerations, collection_key(name, "current.json")).shards[str(self._number)]
-        return ServedGeneration(
-            collection=name, shard=self._number, generation=state.generation, manifest_sha256=state.manifest_sha256
-        )
+        return ServedGeneration(collection=name, shard=self._number, generation=state.generation, manifest_sha256=state.manifest_sha256)
 
     def _poll(self) -> bool:
         """Apply what is new in the log; tells whether anything was."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reelspace.search.compute.filters import Except, FieldCondition, IsEmpty, IsNull, Match, NumberRange, Scalar, TimeRange, ValuesCount
-from reelspace.search.storage.payload_path import Path, parse_key, values_at
 from reelspace.search.compute.payload_times import parse_time
 from reelspace.search.compute.payload_values import Growing, RowValues
+from reelspace.search.storage.payload_path import Path, parse_key, values_at
 
 Mask = NDArray[np.bool_]
 Bounds = NumberRange | TimeRange | ValuesCount

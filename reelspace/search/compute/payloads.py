@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.filters import Condition, FieldCondition, Filter, HasId, PointId
-from reelspace.search.storage.payload_edits import merged, without
-from reelspace.search.storage.payload_path import parse_key
 from reelspace.search.compute.payload_rows import PayloadRows
 from reelspace.search.compute.payload_values import Growing
+from reelspace.search.storage.payload_edits import merged, without
+from reelspace.search.storage.payload_path import parse_key
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]

@@ -57,8 +57,8 @@ def _rank_one(
             of_part = least_K if len(parts) == 1 else least_K[(order_K >= column) & (order_K < column + width)]
             last = float(part.guesses_QR[0, -1])
             if last > NOTHING and len(of_part):
-                least = float(of_part.min())
-                is_open = is_open or last >= least - float(part.margin) * abs(least)
+                margin = float(part.margin) * max(abs(float(part.guesses_QR[0, 0])), abs(last))
+                is_open = is_open or last >= float(of_part.min()) - margin
         column += width
     return Rows(index.rows(positions_1R[:, order_K]), best_R[None, :k]), np.array([is_open])
 
@@ -95,9 +95,10 @@ def _open(parts: Sequence[Part], k: int, order_QK: Ints, scores_QK: Floats, gues
             of_part_QK = least_QK
             if len(parts) > 1:
                 of_part_QK = np.where((order_QK >= column) & (order_QK < column + width), least_QK, np.float32(np.inf))
-            least_Q, last_Q = of_part_QK.min(axis=1), part.guesses_QR[:, -1]
+            least_Q = of_part_QK.min(axis=1)
+            first_Q, last_Q = np.maximum(part.guesses_QR[:, 0], NOTHING), np.maximum(part.guesses_QR[:, -1], NOTHING)
             some_left_Q = last_Q > NOTHING
-            tied_Q = some_left_Q & (last_Q >= least_Q - part.margin * np.abs(least_Q) if part.margin else last_Q >= least_Q)
+            tied_Q = some_left_Q & (last_Q >= least_Q - part.margin * np.maximum(np.abs(first_Q), np.abs(last_Q)))
             open_Q |= tied_Q | (too_few_Q & (some_left_Q | (not part.looked_everywhere)))
         column += width
     return open_Q

@@ -12,7 +12,18 @@ import orjson
 from numpy.typing import NDArray
 
 from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
-from reelspace.search.compute.queries import Count, Describe, Read, ReadAnswer, Record, Retrieve, Scroll, ShardAnswer, ShardFacts, ShardQuery
+from reelspace.search.compute.queries import (
+    Count,
+    Describe,
+    Read,
+    ReadAnswer,
+    Record,
+    Retrieve,
+    Scroll,
+    ShardAnswer,
+    ShardFacts,
+    ShardQuery,
+)
 from reelspace.search.compute.shard import QueryRefused, Shard
 from reelspace.search.storage.ids import Id, id_order, ids_of_words
 
@@ -133,4 +144,3 @@ def _listed(shard: Shard, request: Scroll) -> list[tuple[Id, int]]:
     if fresh:
         found.sort(key=lambda pair: id_order(pair[0]))
     return found[: request.limit]
-

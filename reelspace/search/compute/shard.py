@@ -313,9 +313,7 @@ class Shard:
             open_Q[open_Q] = still_open
         return found
 
-    def _round(
-        self, index: VectorIndex, vectors_QD: Floats, k: int, effort: Effort, wanted: _Wanted
-    ) -> tuple[Rows, NDArray[np.bool_]]:
+    def _round(self, index: VectorIndex, vectors_QD: Floats, k: int, effort: Effort, wanted: _Wanted) -> tuple[Rows, NDArray[np.bool_]]:
         parts = list(index.parts(vectors_QD, effort, wanted.bits))
         if not parts:
             return nothing(len(vectors_QD), k), np.zeros(len(vectors_QD), dtype=np.bool_)

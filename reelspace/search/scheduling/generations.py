@@ -75,9 +75,7 @@ def point_shards(store: Store, collection: str, shards: Sequence[ServedGeneratio
     """
     key = collection_key(collection, "current.json")
     states = {
-        str(one.shard): ShardState(
-            generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256
-        )
+        str(one.shard): ShardState(generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256)
         for one in shards
     }
     if not store.exists(key):

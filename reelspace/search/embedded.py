@@ -1,0 +1,293 @@
+"""Vector search inside the caller's process: the engine of the servers over a directory, without one.
+
+Every write is on the disk before it returns, and seen by every search that follows. What is written here can be served by
+`reelspace search serve` and the other way round, one after the other.
+
+Legend: N rows, D dimension.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from uuid import uuid4
+
+import numpy as np
+import orjson
+from numpy.typing import ArrayLike
+
+from reelspace.core.errors import OutputOccupied, SettingError, UserError
+from reelspace.core.local_store import LocalStore
+from reelspace.search.access.filter_request import parse_filter
+from reelspace.search.access.log_writers import LogWriters
+from reelspace.search.access.merge import merge_answers
+from reelspace.search.compute.build import IndexSettings
+from reelspace.search.compute.filters import encode_filter
+from reelspace.search.compute.generation import Placement
+from reelspace.search.compute.host import Hosting, ShardHost
+from reelspace.search.compute.queries import Count, Read, Record, Retrieve, Scroll, ShardQuery
+from reelspace.search.scheduling.create import create_collection
+from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
+from reelspace.search.storage.ids import Id, id_order, ids_of_words
+from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_file
+from reelspace.search.storage.names import NAMES_KEY, Names
+from reelspace.search.storage.replaced_file import read_or_default, replace_file
+from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.writer import Clock
+
+LOCK: Final = "embedded.lock"
+SYNC_S: Final = 60.0
+MAX_FILTERS: Final = 4096
+Where = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One hit; score is a cosine or inner product, or a Euclidean distance; payload is None when it was not asked for."""
+
+    id: Id
+    score: float
+    payload: Mapping[str, Any] | None = None
+
+
+class Database:
+    """Collections in one directory."""
+
+    def __init__(self, directory: str | Path, placement: Placement | None = None) -> None:
+        """Open or make a database; see `reelspace.search.open`."""
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(Path(directory) / LOCK)
+        self._store = LocalStore(Path(directory))
+        self._placement = placement or Placement()
+        self._open: dict[str, EmbeddedCollection] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the collections."""
+        return sorted(self._names().collections)
+
+    def create_collection(
+        self, name: str, vectors: int | Mapping[str, VectorSettings], metric: Metric = "cosine", num_shards: int = 1
+    ) -> "EmbeddedCollection":
+        """Make a collection without rows.
+
+        Args:
+            vectors: the dimension of its only vectors, or settings by name.
+            metric: of the only vectors.
+
+        Raises:
+            UserError: the name is none, or taken.
+        """
+        made = Collection(
+            name=_checked_name(name),
+            space_id=token_hex(8),
+            vectors={"": VectorSettings(dimension=vectors, metric=metric)} if isinstance(vectors, int) else dict(vectors),
+            num_shards=num_shards,
+        )
+        if name in self._names().collections:
+            raise UserError(f"collection {name!r} exists already")
+        create_collection(self._store, made)
+        replace_file(self._store, Names, NAMES_KEY, lambda names: names.with_collection(name, made.full_name))
+        return self.collection(name)
+
+    def collection(self, name: str) -> "EmbeddedCollection":
+        """Open a collection; UserError if there is none of that name."""
+        full_name = self._names().collections.get(name)
+        if full_name is None:
+            raise UserError(f"collection {name[:80]!r} does not exist; here are {', '.join(self.names) or 'none'}")
+        if full_name not in self._open:
+            made = read_file(self._store, Collection, collection_key(full_name))
+            self._open[full_name] = EmbeddedCollection(self._store, made, self._placement)
+        return self._open[full_name]
+
+    def drop_collection(self, name: str) -> None:
+        """Forget a collection and remove its rows; nothing happens if there is none."""
+        full_name = self._names().collections.get(name)
+        if full_name is None:
+            return
+        replace_file(self._store, Names, NAMES_KEY, lambda names: names.without_collection(name, full_name))
+        if full_name in self._open:
+            self._open.pop(full_name).close()
+        for key in list(self._store.list(collection_key(full_name, ""))):
+            self._store.delete(key)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        for one in self._open.values():
+            one.close()
+        self._open.clear()
+        os.close(self._lock)
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _names(self) -> Names:
+        return read_or_default(self._store, Names, NAMES_KEY)
+
+
+class EmbeddedCollection:
+    """One collection of a database. Calls may come from any thread."""
+
+    def __init__(self, store: LocalStore, made: Collection, placement: Placement) -> None:
+        self._store, self._made = store, made
+        self._hosts = [ShardHost(store, made, shard, Hosting(placement, poll_s=3600.0)) for shard in range(made.num_shards)]
+        self._writers = LogWriters(store, made)
+        self._filters: dict[bytes, bytes] = {}
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the collection."""
+        return sum(host.num_rows for host in self._hosts)
+
+    def upsert(
+        self, ids: Sequence[Id], vectors: ArrayLike | Mapping[str, ArrayLike], payloads: Sequence[Mapping[str, object]] | None = None
+    ) -> None:
+        """Put rows in the place of whatever has their ids; they are durable when this returns.
+
+        Args:
+            vectors: N x D, or by name.
+
+        Raises:
+            RowRefused: an id, vector or payload may not be stored; nothing was.
+        """
+        given = dict(vectors) if isinstance(vectors, Mapping) else {"": vectors}
+        columns = {name: np.asarray(one) for name, one in given.items()}
+        for name, column in columns.items():
+            if column.ndim != 2 or len(column) != len(ids):
+                raise UserError(f"vectors {name!r}: expected {len(ids)} rows, got the shape {list(column.shape)}")
+        if payloads is not None and len(payloads) != len(ids):
+            raise UserError(f"payloads: expected {len(ids)}, got {len(payloads)}")
+        changes = [
+            Change(Op.UPSERT, id, {name: column[place] for name, column in columns.items()}, None if payloads is None else payloads[place])
+            for place, id in enumerate(ids)
+        ]
+        self._write(changes)
+
+    def delete(self, ids: Sequence[Id] | None = None, where: Where | None = None) -> None:
+        """Delete rows by id, or all that a filter allows."""
+        self._write([Change(Op.DELETE, id) for id in self._selected(ids, where)])
+
+    def set_payload(self, payload: Mapping[str, object], ids: Sequence[Id] | None = None, where: Where | None = None) -> None:
+        """Set keys of the payload of rows by id, or of all that a filter allows; None removes a key."""
+        self._write([Change(Op.MERGE_PAYLOAD, id, payload=payload) for id in self._selected(ids, where)])
+
+    def search(
+        self,
+        vector: ArrayLike,
+        limit: int = 10,
+        *,
+        where: Where | None = None,
+        using: str = "",
+        with_payload: bool = False,
+    ) -> list[Hit]:
+        """Find the rows nearest to a vector, best first; `where` is a filter of the Qdrant dialect.
+
+        Raises:
+            QueryRefused: the vector's length, a value that is not finite, the name, or the limit.
+            RequestRefused: the filter is none.
+        """
+        with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
+            vector_D = np.ascontiguousarray(vector, dtype=np.float32)
+        query = ShardQuery(vector_D, limit, using, b"" if where is None else self._filter(where), (), with_payload)
+        answers = [host.search([query]) for host in self._hosts]
+        merged = merge_answers(answers, limit)
+        ids = merged.ids()[0]
+        scores_K = merged.scores_QK[0, : len(ids)]
+        if self._made.vectors[using].metric == "euclid":
+            scores_K = np.sqrt(np.maximum(-scores_K, 0))
+        scores = scores_K.tolist()
+        if not with_payload:
+            return list(map(Hit, ids, scores))
+        places = [merged.place(0, hit) for hit in range(len(ids))]
+        texts = [answers[part].payloads_QK[0, column] for part, column in places]  # type: ignore[index]
+        return [Hit(id, score, orjson.loads(text)) for id, score, text in zip(ids, scores, texts, strict=True)]
+
+    def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record]:
+        """Look rows up by id; unknown ids are left out."""
+        names = tuple(self._made.vectors) if with_vectors else ()
+        found = {one.id: one for one in self._read(Retrieve(tuple(ids), True, names))}
+        return [found[id] for id in ids if id in found]
+
+    def scroll(self, limit: int = 10, *, start: Id | None = None, where: Where | None = None) -> list[Record]:
+        """List rows in the order of their ids, from the id `start` on."""
+        found = self._read(Scroll(b"" if where is None else self._filter(where), start, limit))
+        return sorted(found, key=lambda one: id_order(one.id))[:limit]
+
+    def count(self, where: Where | None = None) -> int:
+        """Count rows, all or those that a filter allows."""
+        counts = [host.read(Count(b"" if where is None else self._filter(where))) for host in self._hosts]
+        return sum(count for count in counts if isinstance(count, int))
+
+    def optimize(self, settings: IndexSettings | None = None) -> None:
+        """Build the index anew from all rows and drop what it replaces; searches go on meanwhile."""
+        settings = settings or IndexSettings(num_threads=os.cpu_count() or 1)
+        for shard, host in enumerate(self._hosts):
+            with TemporaryDirectory(prefix="reelspace-optimize-") as scratch:
+                rebuild_shard(self._store, self._made, shard, settings, Path(scratch))
+            host.refresh()
+            drop_old(self._store, self._made, shard, Clock().now_us())
+
+    def close(self) -> None:
+        """Finish what is being written and let go of the rows."""
+        self._writers.close()
+        for host in self._hosts:
+            host.close()
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        # A future that fails leaves the rest as they are: each shard's part is whole or absent.
+        for shard, number in self._writers.submit(str(uuid4()), changes).items():
+            self._hosts[shard].sync(number.result(), SYNC_S)
+
+    def _filter(self, where: Where) -> bytes:
+        key = orjson.dumps(where)
+        found = self._filters.get(key)
+        if found is None:
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters.clear()
+            found = self._filters[key] = encode_filter(parse_filter(where, "where"))
+        return found
+
+    def _selected(self, ids: Sequence[Id] | None, where: Where | None) -> list[Id]:
+        if (ids is None) == (where is None):
+            raise UserError("expected ids or a filter, got both or none")
+        if ids is not None:
+            return list(ids)
+        encoded = self._filter(where or {})
+        read: list[Record] = []
+        for host in self._hosts:
+            read += _records(host.read(Scroll(encoded, None, host.num_rows + 1, with_payload=False)))
+        return [one.id for one in read]
+
+    def _read(self, request: Read) -> list[Record]:
+        return [record for host in self._hosts for record in _records(host.read(request))]
+
+
+def _records(answer: object) -> list[Record]:
+    assert isinstance(answer, list)
+    return answer
+
+
+def _locked(path: Path) -> int:
+    file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise OutputOccupied(f"{path.parent} is open in another process: close it there, or use a server for both") from error
+    return file
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise SettingError(f"collection name {name[:80]!r}: expected up to 64 letters, digits, '.', '_' or '-'")
+    return name

@@ -1,0 +1,114 @@
+"""The engine inside the caller's process, over a directory."""
+
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+import reelspace.search
+from reelspace.core.errors import OutputOccupied, SettingError, UserError
+from reelspace.search.access.refusal import RequestRefused
+from reelspace.search.compute.build import IndexSettings
+from reelspace.search.compute.shard import QueryRefused
+from reelspace.search.storage.layout import VectorSettings
+from reelspace.search.storage.rows import RowRefused
+
+
+def unit(num: int, dimension: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    vectors = np.random.default_rng(seed).standard_normal((num, dimension))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+def test_what_was_written_is_found_at_once_after_a_restart_and_after_optimizing(tmp_path: Path, num_shards: int) -> None:
+    vectors_ND, queries_QD = unit(300, 8, 0), unit(20, 8, 1)
+    ids = [*range(200), *(UUID(int=number) for number in range(100))]
+    payloads = [{"even": place % 2 == 0, "place": place} for place in range(300)]
+    gone = set(ids[::7])
+
+    def check(collection: object) -> None:
+        for query_D in queries_QD:
+            order = [place for place in np.argsort(-(vectors_ND @ query_D)) if ids[place] not in gone and place % 2 == 0][:10]
+            where = {"must": [{"key": "even", "match": {"value": True}}]}
+            hits = collection.search(query_D, 10, where=where, with_payload=True)  # type: ignore[attr-defined]
+            assert [hit.id for hit in hits] == [ids[place] for place in order]
+            assert [hit.payload["place"] for hit in hits] == order
+            np.testing.assert_allclose([hit.score for hit in hits], (vectors_ND @ query_D)[order], atol=1e-6)
+
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.create_collection("things", 8, num_shards=num_shards)
+        collection.upsert(ids, unit(300, 8, 9), payloads)
+        collection.upsert(ids, vectors_ND, payloads)
+        collection.delete(sorted(gone, key=str)[:10])
+        collection.delete(where={"must": [{"has_id": [one if isinstance(one, int) else str(one) for one in gone]}]})
+        check(collection)
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.collection("things")
+        check(collection)
+        collection.optimize(IndexSettings(flat_below=1, recall_target=1.0, num_recall_queries=16))
+        check(collection)
+        assert collection.num_rows == collection.count() == 300 - len(gone)
+    with reelspace.search.open(str(tmp_path)) as database:
+        check(database.collection("things"))
+        assert [one.id for one in database.collection("things").scroll(5)] == [id for id in ids if id not in gone][:5]
+
+
+def test_named_vectors_distances_and_payload_edits(tmp_path: Path) -> None:
+    vectors = {"text": VectorSettings(dimension=4), "place": VectorSettings(dimension=2, metric="euclid")}
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.create_collection("towns", vectors)
+        collection.upsert([1, 2], {"text": np.eye(2, 4), "place": [[0.0, 0.0], [3.0, 4.0]]}, [{"a": 1}, {"a": 2}])
+        hits = collection.search([0.0, 0.0], using="place")
+        assert [(hit.id, hit.score) for hit in hits] == [(1, 0.0), (2, 5.0)]
+        collection.set_payload({"b": 3, "a": None}, where={"must": [{"key": "a", "range": {"gt": 1}}]})
+        assert [one.payload for one in collection.get([2, 1, 7])] == [b'{"b":3}', b'{"a":1}']
+        [one] = collection.get([2], with_vectors=True)
+        assert one.vectors is not None
+        assert one.vectors["place"].tolist() == [3.0, 4.0]
+
+
+def test_bad_rows_and_queries_are_refused_by_name_and_change_nothing(tmp_path: Path) -> None:
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.create_collection("things", 2)
+        collection.upsert([1], [[1.0, 0.0]])
+        for bad in ([np.nan, 1], [np.inf, 1], [1e39, 1], [0, 0]):
+            with pytest.raises(RowRefused, match=r"row 1 \(id 3\)"):
+                collection.upsert([2, 3], [[1.0, 0.0], bad])
+            with pytest.raises(QueryRefused):
+                collection.search(np.array(bad, dtype=np.float64))
+        with pytest.raises(UserError, match="expected 2 rows"):
+            collection.upsert([2, 3], [[1.0, 0.0]])
+        with pytest.raises(QueryRefused, match="limit"):
+            collection.search([1.0, 0.0], 0)
+        with pytest.raises(QueryRefused, match="using"):
+            collection.search([1.0, 0.0], using="sound")
+        with pytest.raises(RequestRefused, match="where"):
+            collection.search([1.0, 0.0], where={"most": []})
+        assert collection.count() == 1
+
+
+def test_names_are_checked_taken_once_and_forgotten_with_their_rows(tmp_path: Path) -> None:
+    with reelspace.search.open(str(tmp_path)) as database:
+        with pytest.raises(SettingError, match="letters"):
+            database.create_collection("../x", 2)
+        database.create_collection("a", 2).upsert([1], [[1.0, 0.0]])
+        with pytest.raises(UserError, match="exists already"):
+            database.create_collection("a", 3)
+        database.drop_collection("a")
+        assert database.names == []
+        assert database.create_collection("a", 3).count() == 0
+        with pytest.raises(UserError, match="here are a"):
+            database.collection("b")
+    assert len(list((tmp_path / "collections").glob("a@*"))) == 1
+
+
+def test_a_directory_is_open_in_one_process_at_a_time(tmp_path: Path) -> None:
+    script = f"import reelspace.search; reelspace.search.open({str(tmp_path)!r})"
+    with reelspace.search.open(str(tmp_path)):
+        with pytest.raises(OutputOccupied, match="another process"):
+            reelspace.search.open(str(tmp_path))
+        assert "OutputOccupied" in subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False).stderr
+    subprocess.run([sys.executable, "-c", script], check=True)
