@@ -7,8 +7,12 @@ from reelspace.serving.wire import DTYPES, Message, Tensor, encode_request
 
 
 def probe_request(signature: Signature) -> Message:
-    """Write a request of one row in which every required input is filled with ones (BYTES: the word "probe")."""
-    return encode_request({spec.name: _ones(spec) for spec in signature.inputs if not spec.optional})
+    """Write a request of one row in which every required input is filled with ones (BYTES: the word "probe").
+
+    Where none is required, the last one alone is filled.
+    """
+    filled = [spec for spec in signature.inputs if not spec.optional] or signature.inputs[-1:]
+    return encode_request({spec.name: _ones(spec) for spec in filled})
 
 
 def _ones(spec: TensorSpec) -> Tensor:

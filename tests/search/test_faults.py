@@ -87,11 +87,11 @@ def test_dead_shard_is_an_error_that_names_it_or_part_of_the_answer_when_allowed
 def test_triton_refuses_a_damaged_shard_naming_the_file(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     pointer, _ = promote_rows(store, tmp_path, **SMALL)
-    path = store.root / f"collections/{pointer.collection}/shards/1/generations/1/index.faiss"
+    path = store.root / f"collections/{pointer.collection}/shards/1/generations/1/vectors-0.npy"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ServerUnavailable, match=r"shards/1/generations/1/index\.faiss .*is corrupt"):
+    with pytest.raises(ServerUnavailable, match=r"shards/1/generations/1/vectors-0\.npy .*is corrupt"):
         TritonProcess.start(
             [f"{store.url}/repository"],
             [f"shard-{pointer.collection}-1"],

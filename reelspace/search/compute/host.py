@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import numpy as np
+
 from reelspace.core.errors import ReelspaceError, TemporaryError
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
@@ -25,6 +27,7 @@ POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
 NUM_LOADS: Final = 5
+PROBE_HITS: Final = 10
 T = TypeVar("T")
 
 
@@ -98,6 +101,15 @@ class ShardHost:
         """Look up, list or count rows, or describe the shard."""
         with self._state:
             return answer_read(self._shard, request, self._served.generation)
+
+    def probe(self) -> None:
+        """Search once in every vector name, as warm-up and as proof that the shard works; raises what a search raises."""
+        queries = [
+            ShardQuery(np.ones(settings.dimension, dtype=np.float32), PROBE_HITS, name)
+            for name, settings in self._collection.vectors.items()
+        ]
+        for query in queries:
+            self.search([query])
 
     def with_shard(self, use: Callable[[Shard], T]) -> T:
         """Give what `use` makes of the shard as it is now; no change comes meanwhile."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.core.errors import ReelspaceError, UserError
-from reelspace.search.compute.calls import Sync, decode_call, encode_answer
+from reelspace.search.compute.calls import Probe, Sync, decode_call, encode_answer
 from reelspace.search.compute.host import ShardHost
-from reelspace.search.compute.queries import ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import Describe, Read, ReadAnswer, ShardAnswer, ShardQuery
 from reelspace.search.compute.signature import ANSWER, CALL
 from reelspace.search.compute.tensors import Tensors, answer_tensors, queries_of
 
@@ -68,9 +68,19 @@ def _parted(answer: ShardAnswer, searches: Sequence[tuple[int, list[ShardQuery]]
 def _called(host: ShardHost, calls: NDArray[Any]) -> Tensors:
     answers = []
     for data in calls.reshape(-1).tolist():
-        call = decode_call(data)
-        answers.append(encode_answer(host.hurry(call.number, SYNC_S) if isinstance(call, Sync) else host.read(call)))
+        answers.append(encode_answer(_answered(host, decode_call(data))))
     return {ANSWER: np.array(answers, dtype=np.object_).reshape(-1, 1)}
+
+
+def _answered(host: ShardHost, call: Read | Sync | Probe) -> ReadAnswer:
+    match call:
+        case Sync(number=number):
+            return host.hurry(number, SYNC_S)
+        case Probe():
+            host.probe()
+            return host.read(Describe())
+        case _:
+            return host.read(call)
 
 
 def _only(tensors: Tensors, wanted: frozenset[str]) -> Tensors:

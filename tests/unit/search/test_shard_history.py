@@ -157,5 +157,7 @@ def test_rows_added_to_a_sealed_index_are_found_as_well_as_sealed_ones() -> None
     assert not (shard.ids.words(found_QK)[..., 2] % 10 == 0).any()
     for low, high in ((0, 4000), (4000, 4000 + shard.indexes[""].num_grown), (4000 + shard.indexes[""].num_grown, 7000)):
         wanted_QK = (exact_QK >= low) & (exact_QK < high)
-        hits = sum(np.isin(exact_K[wanted_K], found_K).sum() for exact_K, wanted_K, found_K in zip(exact_QK, wanted_QK, found_QK, strict=True))
+        hits = sum(
+            np.isin(exact_K[wanted_K], found_K).sum() for exact_K, wanted_K, found_K in zip(exact_QK, wanted_QK, found_QK, strict=True)
+        )
         assert hits / wanted_QK.sum() >= 0.95
