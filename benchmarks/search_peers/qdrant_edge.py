@@ -9,7 +9,9 @@ import qdrant_edge as edge  # type: ignore[import-not-found]
 from benchmarks.search_peers.system import FILTERS, LADDER, Direct, Floats, Knob, Rows, Searcher, Where
 
 BATCH_ROWS: Final = 1000
-M, EF_CONSTRUCT, FULL_SCAN_KIB = 16, 100, 10_000
+M, EF_CONSTRUCT = 16, 100
+# Of 200,000 rows a scan of 1 % (1 MB) is faster than the graph at equal recall, and the graph is 3 times faster than a scan of 5 %.
+FULL_SCAN_KIB: Final = 2000
 
 
 class QdrantEdge:
