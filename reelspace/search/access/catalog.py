@@ -160,7 +160,7 @@ class Catalog:
         await self._within(self._created(name, request), timeout_s)
 
     async def delete(self, name: str, timeout_s: float) -> bool:
-        """Forget a collection and remove its rows; False if there is none of the name."""
+        """Forget a collection, and begin to remove its rows; False if there is none of the name."""
         if self._known.promoted is not None and name in (self._known.promoted.alias, self._known.promoted.collection):
             raise not_served("collection", "DELETE of the promoted collection, which `promote` replaces,")
         return await self._within(self._deleted(name), timeout_s)
@@ -252,8 +252,10 @@ class Catalog:
         await self._changed(without)
         if not found:
             return False
+        # Without its own file no write into it is acknowledged any more; the rest may be much, and nothing leads there.
+        await asyncio.to_thread(self._store.delete, collection_key(found[-1]))
         await self._drop(found[-1])
-        await asyncio.to_thread(_remove, self._store, found[-1])
+        self._spawn(asyncio.to_thread(_remove, self._store, found[-1]))
         return True
 
     async def _changed(self, change: Callable[[Names], Names]) -> None:
@@ -390,8 +392,7 @@ def _failed(task: "asyncio.Task[Any]") -> bool:
 
 
 def _remove(store: Store, full_name: str) -> None:
-    """Remove a collection's objects; its own file first: without it no write is acknowledged any more."""
-    store.delete(collection_key(full_name))
+    """Remove all objects of a collection."""
     for prefix in (collection_key(full_name, ""), f"repository/shard-{full_name}-"):
         for key in list(store.list(prefix)):
             store.delete(key)
