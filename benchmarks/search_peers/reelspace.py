@@ -19,6 +19,7 @@ from benchmarks.search_peers.system import FILTERS, Direct, Floats, Knob, Rows, 
 
 COLLECTION: Final = "items"
 BATCH_ROWS: Final = 1000
+RECALL_PERCENTS: Final = (95, 96, 97, 98, 99)
 TIMEOUT_S: Final = 60.0
 INDEXED_WITHIN_S: Final = 1200.0
 QUERY: Final = "/qdrant.Points/Query"
@@ -45,10 +46,11 @@ class Library:
         self._directory = directory
         self._db: Any = None
         self._collection: Any = None
+        self._recall_percent = 0
 
     def ladders(self, key: str) -> Sequence[Sequence[Knob]]:
-        """Give none to turn: the engine tunes itself to its target of recall."""
-        return [[{}]]
+        """Give targets of recall, to which the engine tunes an index as it builds it; under a condition the index there is."""
+        return [[{}]] if key else [[{"recall_percent": percent} for percent in RECALL_PERCENTS]]
 
     def build(self, rows: Rows) -> None:
         """Upsert and build the index."""
@@ -57,10 +59,13 @@ class Library:
         self._collection = self._db.collection(COLLECTION)
         for batch in rows.batches(BATCH_ROWS):
             self.insert(batch, wait=True)
-        self._collection.optimize()
+        self._optimize(RECALL_PERCENTS[0])
 
     def set_knob(self, knob: Knob) -> None:
-        """Do nothing."""
+        """Build the index anew if it has another target."""
+        percent = int(knob.get("recall_percent", self._recall_percent))
+        if percent != self._recall_percent:
+            self._optimize(percent)
 
     def searcher(self) -> Searcher:
         """Give the library."""
@@ -90,7 +95,14 @@ class Library:
         # Delays the engine with faiss, which a client of the server does without.
         import reelspace.search
 
-        self._db = reelspace.search.open(self._directory)  # type: ignore[attr-defined, unused-ignore]
+        self._db = reelspace.search.open(self._directory)
+
+    def _optimize(self, percent: int) -> None:
+        # Delays faiss, which a client of the server does without.
+        from reelspace.search.compute.build import IndexSettings
+
+        self._collection.optimize(IndexSettings(recall_target=percent / 100))
+        self._recall_percent = percent
 
     def _search(self, query_D: Floats, k: int, where: Where | None) -> list[int]:
         condition = {"must": [{"key": where.key, "match": {"value": where.value}}]} if where else None
