@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 from fastapi import FastAPI, Response
@@ -14,10 +15,13 @@ from reelspace.gateway.metrics import Metrics, MetricsMiddleware
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.gateway.surroundings import Connect
 from reelspace.search.access.catalog import Catalog
+from reelspace.search.access.keeper import Keeper, keeping
 from reelspace.search.access.routes import dialect_router
 from reelspace.search.scheduling.create import create_collection
 from reelspace.serving.routes import v2_router
 from reelspace.serving.signatures import Signature
+
+KEEP_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,10 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
             try:
                 await catalog.start()
                 running.catalog = catalog
-                async with serving_grpc(app.state.grpc_listener, running.get, settings, metrics):
+                async with (
+                    keeping(Keeper(store, lambda: catalog.overdue(KEEP_TIMEOUT_S))),
+                    serving_grpc(app.state.grpc_listener, running.get, settings, metrics),
+                ):
                     yield
             finally:
                 await catalog.close()

@@ -202,6 +202,12 @@ class Catalog:
             name, lambda schema: PayloadSchema(keys={one: kind for one, kind in schema.keys.items() if one != key}), timeout_s
         )
 
+    async def overdue(self, timeout_s: float) -> list[tuple[str, int]]:
+        """Name the shards, of open collections that clients made, whose next generation should be built: full name and number."""
+        own = set(self._known.names.collections.values())
+        ready = [(name, task.result()) for name, task in self._services.items() if name in own and task.done() and not _failed(task)]
+        return [(name, shard) for name, service in ready for shard in await service.overdue(timeout_s)]
+
     async def probe(self, timeout_s: float) -> None:
         """Make the promoted collection, and all that are open, really answer; raises what they raise."""
         full_names = {*self._services} | ({self._known.promoted.collection} if self._known.promoted else set())

@@ -125,8 +125,16 @@ class CollectionService:
         """Tell what the collection holds; of a shard that does not answer, what it told last."""
         await self.tally.refresh(timeout_s)
         facts = self.tally.facts
-        num_rows, num_indexed = (sum(getattr(one, name) for one in facts) for name in ("num_rows", "num_indexed"))
-        return CollectionFacts(self.collection, num_rows, num_indexed, tuple(one.generation for one in facts))
+        num_rows, num_indexed, num_unsealed = (
+            sum(getattr(one, name) for one in facts) for name in ("num_rows", "num_indexed", "num_unsealed")
+        )
+        is_settled = self._writes.is_seen_by(facts) and not any(one.is_overdue for one in facts)
+        return CollectionFacts(self.collection, num_rows, num_indexed, tuple(one.generation for one in facts), num_unsealed, is_settled)
+
+    async def overdue(self, timeout_s: float) -> list[int]:
+        """Name the shards whose next generation should be built."""
+        await self.tally.refresh(timeout_s)
+        return [shard for shard, facts in enumerate(self.tally.facts) if facts.is_overdue]
 
     async def probe(self, timeout_s: float) -> None:
         """Make every shard, and every encoder, really work; raises what they raise."""

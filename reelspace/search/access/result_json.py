@@ -64,7 +64,7 @@ def facts_json(facts: CollectionFacts) -> dict[str, Any]:
     collection = facts.collection
     schema = {key: {"data_type": indexed.kind, "points": indexed.num_points} for key, indexed in facts.payload_schema.items()}
     return {
-        "status": "green",
+        "status": "green" if facts.is_settled else "yellow",
         "optimizer_status": "ok",
         "points_count": facts.num_rows,
         "indexed_vectors_count": facts.num_indexed,
@@ -81,6 +81,7 @@ def facts_json(facts: CollectionFacts) -> dict[str, Any]:
         "payload_schema": schema,
         "aliases": list(facts.aliases),
         "generation": list(facts.generations),
+        "unsealed": facts.num_unsealed,
         "space_id": collection.space_id,
     }
 

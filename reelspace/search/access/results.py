@@ -116,11 +116,18 @@ class IndexedKey:
 
 @dataclass(frozen=True, slots=True)
 class CollectionFacts:
-    """What a collection is and holds."""
+    """What a collection is and holds.
+
+    Attributes:
+        num_unsealed: changes that the generations do not have.
+        is_settled: every shard has applied what was written here, and no generation is overdue.
+    """
 
     collection: Collection
     num_rows: int
     num_indexed: int
     generations: tuple[int, ...]
+    num_unsealed: int = 0
+    is_settled: bool = True
     aliases: tuple[str, ...] = ()
     payload_schema: Mapping[str, IndexedKey] = field(default_factory=dict)

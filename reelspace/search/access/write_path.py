@@ -21,7 +21,7 @@ from reelspace.search.access.requests import Delete, PayloadEdit, Upsert, Write,
 from reelspace.search.access.results import WriteResult
 from reelspace.search.access.shard_calls import all_answers
 from reelspace.search.access.shard_client import ShardClient, ShardFailed, ShardTimeout
-from reelspace.search.compute.queries import Retrieve
+from reelspace.search.compute.queries import Retrieve, ShardFacts
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection, collection_key
 from reelspace.search.storage.rows import Change, Op, RowRefused
@@ -78,6 +78,10 @@ class WritePath:
         """Let every shard apply what was written here before."""
         late = {shard: number for shard, number in enumerate(self._written) if number > self._applied[shard]}
         await self._sync(late, deadline)
+
+    def is_seen_by(self, facts: Sequence[ShardFacts]) -> bool:
+        """Tell whether shards that hold this have applied what was written here."""
+        return all(one.applied >= number for one, number in zip(facts, self._written, strict=True))
 
     async def append(self, key: str, changes: Sequence[Change], deadline: Deadline, *, again_is_done: bool = False) -> dict[int, int]:
         """Make changes durable and give the number they have in the log of each shard.

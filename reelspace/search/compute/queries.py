@@ -4,11 +4,15 @@ Legend: Q queries, K hits, D dimension.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.search.storage.ids import Id
+
+MAX_UNSEALED: Final = 20_000
+MAX_UNSEALED_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,13 +102,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What a shard holds: live rows, rows in sealed indexes, last log number applied, generation, bytes of memory."""
+    """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes not in the generation."""
 
     num_rows: int
     num_indexed: int
     applied: int
     generation: int
     size_bytes: int
+    num_unsealed: int = 0
+
+    @property
+    def is_overdue(self) -> bool:
+        """Tell whether so much lies beside the generation that the next one should be built."""
+        return self.num_unsealed > max(MAX_UNSEALED, MAX_UNSEALED_SHARE * self.num_rows)
 
 
 ReadAnswer = list[Record] | int | ShardFacts

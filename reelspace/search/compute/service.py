@@ -69,7 +69,7 @@ def answer_read(shard: Shard, request: Read, generation: int) -> ReadAnswer:
             return int(np.count_nonzero(shard.allowed_rows(request.where)))
         case Describe():
             num_indexed = sum(index.num_sealed + index.num_grown for index in shard.indexes.values())
-            return ShardFacts(shard.num_rows, num_indexed, shard.applied, generation, shard.size_bytes)
+            return ShardFacts(shard.num_rows, num_indexed, shard.applied, generation, shard.size_bytes, shard.num_unsealed)
 
 
 def _search(shard: Shard, queries: Sequence[ShardQuery]) -> Rows:

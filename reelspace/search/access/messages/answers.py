@@ -119,7 +119,7 @@ def aliases_answer(aliases: Iterable[tuple[str, str]], seconds: float) -> Any:
 def facts_answer(facts: CollectionFacts, seconds: float) -> Any:
     """Describe a collection."""
     info = collections_pb2.CollectionInfo(
-        status=collections_pb2.Green,
+        status=collections_pb2.Green if facts.is_settled else collections_pb2.Yellow,
         optimizer_status=collections_pb2.OptimizerStatus(ok=True),
         segments_count=facts.collection.num_shards,
         points_count=facts.num_rows,
