@@ -12,6 +12,7 @@ from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.signature import INPUTS
 from reelspace.search.compute.triton_requests import ShardRequest, answer_requests
+from reelspace.search.storage.followed import FOLLOWED, FollowedShard
 from reelspace.search.storage.layout import Collection, ServedGeneration, collection_key, parse, read_file
 
 
@@ -19,15 +20,22 @@ class TritonPythonModel:
     """One shard; the class name and the methods' names are Triton's."""
 
     def initialize(self, args):
-        """Load the generation that the version directory names, from the store that REELSPACE_STORE names, and follow its log."""
+        """Load the generation that the version directory names, or the current one of the shard that it names, and follow the log.
+
+        The store is the one that REELSPACE_STORE names.
+        """
         config = json.loads(args["model_config"])
-        path = Path(args["model_repository"]) / args["model_version"] / "generation.json"
-        served = parse(ServedGeneration, path.read_bytes(), str(path))
+        directory = Path(args["model_repository"]) / args["model_version"]
+        followed, pinned = directory / FOLLOWED, directory / "generation.json"
+        if followed.exists():
+            served, shard = None, parse(FollowedShard, followed.read_bytes(), str(followed))
+        else:
+            served = shard = parse(ServedGeneration, pinned.read_bytes(), str(pinned))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         num_threads = int(config["parameters"]["num_threads"]["string_value"])
         store = open_store(os.environ["REELSPACE_STORE"])
-        collection = read_file(store, Collection, collection_key(served.collection))
-        self._host = ShardHost(store, collection, served.shard, Hosting(Placement(device, num_threads), pinned=served))
+        collection = read_file(store, Collection, collection_key(shard.collection))
+        self._host = ShardHost(store, collection, shard.shard, Hosting(Placement(device, num_threads), pinned=served))
 
     def finalize(self):
         """Stop following the log."""

@@ -18,10 +18,10 @@ app.add_typer(demo.app, name="demo")
 app.add_typer(signals.app, name="signals")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(plan.app, name="plan")
+app.add_typer(search.app, name="search")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)
 app.command("finetune")(finetune.finetune)
-app.command("search")(search.search)
 
 
 def main() -> None:

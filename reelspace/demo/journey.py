@@ -203,7 +203,7 @@ def _print(report: Report, out: Path, console: Console) -> None:
         f"{report.num_queries_answered} queries answered through the gateway, equal to the offline ones: {report.answers_equal_offline}",
         f"report {out / 'report.html'}, figures {out / 'report.json'}, {report.wall_seconds:.0f} s in all",
         f"next:  .venv/bin/reelspace demo serve --out {out}      keeps the servers up until Ctrl-C",
-        '       .venv/bin/reelspace search "ramen" --url <the address it prints>',
+        '       .venv/bin/reelspace search query "ramen" --url <the address it prints>',
     )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -87,6 +87,6 @@ def serve_until_interrupted(out: Path) -> None:
     signal.signal(signal.SIGINT, lambda *_: stopped.set())
     with running_servers(str((out / "store").resolve()), out / "logs") as servers:
         console.print(f"gateway {servers.gateway_url}   (Ctrl-C stops)")
-        console.print(f'  reelspace search "ramen" --url {servers.gateway_url}')
+        console.print(f'  reelspace search query "ramen" --url {servers.gateway_url}')
         stopped.wait()
     console.print("stopped")

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 from reelspace.core.program import run_main
 from reelspace.core.settings import read
-from reelspace.core.store import open_store
-from reelspace.gateway.app import ServedModels, create_app
-from reelspace.gateway.server import serve
+from reelspace.gateway.process import run
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.gateway.surroundings import connector
-from reelspace.search.access.served import read_served
-from reelspace.serving.upstream import fetch_signatures
 
 
 def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
@@ -22,25 +17,17 @@ def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
     parser.add_argument("--backend", default="triton", help="where shards run: triton, or local for this process")
     parser.add_argument("--triton-grpc", help="host:port of Triton's gRPC")
     parser.add_argument("--triton-http", help="host:port of Triton's HTTP")
+    parser.add_argument("--triton-replicas", nargs="*", default=(), help="host:port of the gRPC of further Tritons with every shard")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; 0 takes a free one")
+    parser.add_argument("--share-ports", action="store_true", help="let other gateway processes listen on the same ports")
     return read(GatewaySettings, vars(parser.parse_args(arguments)))
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read what was promoted, ask Triton for the encoders' tensors, and serve.
-
-    Raises:
-        ArtifactMissing: shards are on Triton, and nothing was promoted that could be there.
-    """
-    settings = parse_arguments(arguments)
-    store = open_store(settings.store)
-    models = None
-    if settings.triton_http is not None:
-        versions = read_served(store).encoders
-        models = ServedModels(fetch_signatures(f"http://{settings.triton_http}", sorted(versions)), versions)
-    serve(create_app(settings, store, connector(settings, store), models), settings)
+    """Serve as the command line says; see `run`."""
+    run(parse_arguments(arguments))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def serve(app: FastAPI, settings: GatewaySettings) -> None:
         UserError: a port is taken, or may not be opened.
     """
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_listening(settings.host, settings.port))
+        listener = stack.enter_context(_listening(settings, settings.port))
         if settings.grpc_port is not None:
-            app.state.grpc_listener = stack.enter_context(_listening(settings.host, settings.grpc_port))
+            app.state.grpc_listener = stack.enter_context(_listening(settings, settings.grpc_port))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_serve_until_signalled(app, settings, listener))
 
@@ -65,8 +65,13 @@ def _address(listener: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listening(settings: GatewaySettings, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=2048)
+        return socket.create_server((settings.host, port), backlog=2048, reuse_port=settings.share_ports)
     except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port, 0 takes a free one") from error
+        raise port_error(settings.host, port, error) from error
+
+
+def port_error(host: str, port: int, error: OSError) -> UserError:
+    """Tell that a port cannot be listened on."""
+    return UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port, 0 takes a free one")

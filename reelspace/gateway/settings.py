@@ -26,9 +26,11 @@ class GatewaySettings(Settings):
     backend: Literal["local", "triton"] = Field("triton", description="Where shards run: in this process, or on Triton.")
     triton_grpc: Address | None = Field(None, description="host:port of Triton's gRPC, for shards and the text encoder; None without.")
     triton_http: Address | None = Field(None, description="host:port of Triton's HTTP, for the V2 protocol; None without.")
+    triton_replicas: tuple[Address, ...] = Field((), description="host:port of the gRPC of further Tritons, each with every shard.")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     grpc_port: int | None = Field(None, ge=0, le=65_535, description="Port for gRPC; 0 takes a free one; None leaves gRPC out.")
+    share_ports: bool = Field(False, description="Let other gateway processes of this user listen on the same ports (SO_REUSEPORT).")
     http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
@@ -40,4 +42,6 @@ class GatewaySettings(Settings):
             raise ValueError("expected both of triton_grpc and triton_http, or none")
         if self.backend == "triton" and self.triton_grpc is None:
             raise ValueError("the backend triton needs triton_grpc and triton_http")
+        if self.triton_replicas and self.triton_grpc is None:
+            raise ValueError("triton_replicas stand beside triton_grpc")
         return self

@@ -14,6 +14,7 @@ from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
 from reelspace.search.access.triton_backend import TritonBackend
 from reelspace.search.access.triton_shard import CHANNEL_OPTIONS
+from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.storage.layout import SpacePointer
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Surroundings]]
@@ -26,14 +27,16 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncIterator[Surroundings]:
         # A gRPC channel belongs to the event loop that it is made in.
-        client = settings.triton_grpc and triton.InferenceServerClient(settings.triton_grpc, channel_args=CHANNEL_OPTIONS)
+        addresses = [*([settings.triton_grpc] if settings.triton_grpc else []), *settings.triton_replicas]
+        clients = [triton.InferenceServerClient(address, channel_args=CHANNEL_OPTIONS) for address in addresses]
         local = LocalBackend(store) if settings.backend == "local" else None
+        first = clients[0] if clients else None
         try:
-            yield Surroundings(local or TritonBackend(store, [client]), lambda pointer: _encoders(client, pointer))
+            yield Surroundings(local or TritonBackend(store, clients, publish_followed), lambda pointer: _encoders(first, pointer))
         finally:
             if local:
                 await local.close_all()
-            if client:
+            for client in clients:
                 await client.close()
 
     return connect

@@ -102,7 +102,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes not in the generation."""
+    """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it."""
 
     num_rows: int
     num_indexed: int

@@ -5,16 +5,18 @@ that starts amid a promotion serves what the pointers say.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import orjson
 
 from reelspace.core.artifacts import Artifact
-from reelspace.core.errors import CorruptArtifact
+from reelspace.core.errors import CorruptArtifact, PreconditionFailed
 from reelspace.core.store import Store
 from reelspace.search.compute.signature import shard_config, version_policy
 from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.generations import PublishedGeneration
-from reelspace.search.storage.layout import SPACE_CLAIMS, json_bytes, shard_model
+from reelspace.search.storage.followed import FOLLOWED_VERSION, FollowedShard, followed_key
+from reelspace.search.storage.layout import SPACE_CLAIMS, Collection, json_bytes, shard_model
 
 CONFIG = "config.pbtxt"
 EXPORTED_VERSION = "1"
@@ -57,6 +59,20 @@ def publish_shards(store: Store, published: PublishedGeneration, serving: int | 
         model = shard_model(shard.collection, shard.shard)
         store.put(f"repository/{model}/{published.number}/generation.json", json_bytes(shard))
         store.put(f"repository/{model}/{CONFIG}", shard_config(model, versions).encode())
+
+
+def publish_followed(store: Store, collection: Collection) -> None:
+    """Write repository/shard-<c>-<s>/{1/followed.json, config.pbtxt} for every shard; what is there already stays."""
+    for shard in range(collection.num_shards):
+        model = shard_model(collection.full_name, shard)
+        followed = FollowedShard(collection=collection.full_name, shard=shard)
+        _put_once(store, followed_key(collection.full_name, shard), json_bytes(followed))
+        _put_once(store, f"repository/{model}/{CONFIG}", shard_config(model, [FOLLOWED_VERSION]).encode())
+
+
+def _put_once(store: Store, key: str, data: bytes) -> None:
+    with suppress(PreconditionFailed):
+        store.put_if_absent(key, data)
 
 
 def _publish_encoder(store: Store, repository: Artifact, model: str, number: int, serving: int) -> None:

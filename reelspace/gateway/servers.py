@@ -1,0 +1,179 @@
+"""Every server of one `reelspace search serve`: gateway processes, and the Tritons behind them, if there are any."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from reelspace.core.errors import ServerUnavailable
+from reelspace.core.local_store import LocalStore
+from reelspace.core.log import log
+from reelspace.core.processes import child, stop
+from reelspace.core.store import Store, open_store
+from reelspace.gateway.process import run
+from reelspace.gateway.server import port_error
+from reelspace.gateway.settings import GatewaySettings
+from reelspace.search.access.catalog import Known, read_known
+from reelspace.search.scheduling.repository import publish_followed
+from reelspace.search.shared_directory import shared_directory
+from reelspace.search.storage.layout import Collection, collection_key, read_file, shard_model
+from reelspace.search.storage.probe import probe_store
+from reelspace.serving.triton import TritonProcess
+
+READY_S: Final = 120.0
+LOOK_S: Final = 0.5
+PAUSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServePlan:
+    """What is started: gateway processes on the same ports, and Triton servers with every shard; none: shards are in the gateways."""
+
+    store: str
+    host: str
+    port: int
+    grpc_port: int
+    num_processes: int = 1
+    num_tritons: int = 0
+
+
+def serve_search(plan: ServePlan) -> None:
+    """Serve a store until SIGTERM or Ctrl-C; prints {"event": "ready", "url", "grpc", "pid"} once all of it answers.
+
+    Raises:
+        SettingError: the store does not keep the conditions that the log is built on.
+        OutputOccupied: a process has the directory open for itself.
+        UserError: a port is taken.
+        ServerUnavailable: a Triton or a gateway did not start.
+    """
+    store = open_store(plan.store)
+    probe_store(store)
+    with ExitStack() as stack:
+        stack.enter_context(shared_directory(store))
+        tritons = _started_tritons(store, plan.num_tritons, stack)
+        settings = _gateway_settings(store, plan, tritons)
+        if plan.num_processes == 1:
+            run(settings)
+        else:
+            _run_several(settings, plan.num_processes, stack)
+
+
+def _started_tritons(store: Store, num: int, stack: ExitStack) -> list[TritonProcess]:
+    if not num:
+        return []
+    if isinstance(store, LocalStore):
+        (store.root / "repository").mkdir(exist_ok=True)
+    models, environment = served_models(store), {"REELSPACE_STORE": store.url}
+    repositories = [f"{store.url}/repository"]
+    return [stack.enter_context(TritonProcess.start(repositories, models, environment)) for _ in range(num)]
+
+
+def served_models(store: Store) -> list[str]:
+    """Name the models of everything in the store that has a name; those of collections that clients made are written first."""
+    known = read_known(store)
+    models = [] if known.promoted is None else [*known.promoted.encoders, *_shard_models(store, known.promoted.collection)]
+    for full_name in _client_made(known):
+        publish_followed(store, read_file(store, Collection, collection_key(full_name)))
+        models += _shard_models(store, full_name)
+    return models
+
+
+def _client_made(known: Known) -> list[str]:
+    return [name for name in known.names.collections.values() if known.promoted is None or name != known.promoted.collection]
+
+
+def _shard_models(store: Store, full_name: str) -> list[str]:
+    num_shards = read_file(store, Collection, collection_key(full_name)).num_shards
+    return [shard_model(full_name, shard) for shard in range(num_shards)]
+
+
+def _gateway_settings(store: Store, plan: ServePlan, tritons: Sequence[TritonProcess]) -> GatewaySettings:
+    common = GatewaySettings(store=store.url, backend="local", host=plan.host, port=plan.port, grpc_port=plan.grpc_port)
+    if not tritons:
+        return common
+    return common.model_copy(
+        update={
+            "backend": "triton",
+            "triton_grpc": tritons[0].grpc_address,
+            "triton_http": tritons[0].http_url.removeprefix("http://"),
+            "triton_replicas": tuple(triton.grpc_address for triton in tritons[1:]),
+        }
+    )
+
+
+def _run_several(settings: GatewaySettings, num_processes: int, stack: ExitStack) -> None:
+    """Run gateway processes on the same ports; one that ends by itself is started again."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    http, grpc = (stack.enter_context(_held(settings.host, port)) for port in (settings.port, settings.grpc_port or 0))
+    settings = settings.model_copy(update={"port": http, "grpc_port": grpc, "share_ports": True})
+    gateways = [_start(settings) for _ in range(num_processes)]
+    stack.callback(_stop_all, gateways)
+    for gateway in gateways:
+        _wait_until_ready(gateway)
+    _tell({"event": "ready", "url": f"http://{settings.host}:{http}", "grpc": f"{settings.host}:{grpc}"})
+    while not stopped.wait(LOOK_S):
+        for place, gateway in enumerate(gateways):
+            if gateway.poll() is not None:
+                log("gateway_ended", exit_code=gateway.returncode, pid=gateway.pid)
+                time.sleep(PAUSE_S)
+                _close_pipe(gateway)
+                gateways[place] = _start(settings)
+
+
+@contextmanager
+def _held(host: str, port: int) -> Iterator[int]:
+    """Keep a port for processes that share it, and give its number; a socket that does not listen gets no connections."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            holder.bind((host, port))
+        except OSError as error:
+            raise port_error(host, port, error) from error
+        yield int(holder.getsockname()[1])
+
+
+def _start(settings: GatewaySettings) -> "subprocess.Popen[bytes]":
+    options = {"store": settings.store, "backend": settings.backend, "host": settings.host, "port": settings.port}
+    options |= {"grpc-port": settings.grpc_port, "triton-grpc": settings.triton_grpc, "triton-http": settings.triton_http}
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    replicas = ["--triton-replicas", *settings.triton_replicas] if settings.triton_replicas else []
+    return child([sys.executable, "-m", "reelspace.gateway", *words, *replicas, "--share-ports"], stdout=subprocess.PIPE)
+
+
+def _wait_until_ready(gateway: "subprocess.Popen[bytes]") -> None:
+    timer = threading.Timer(READY_S, gateway.kill)
+    timer.start()
+    line = gateway.stdout.readline() if gateway.stdout is not None else b""
+    timer.cancel()
+    if not line:
+        raise ServerUnavailable(f"a gateway did not become ready within {READY_S:.0f} s; its own lines say why")
+
+
+def _stop_all(gateways: "Sequence[subprocess.Popen[bytes]]") -> None:
+    for gateway in gateways:
+        gateway.terminate()
+    for gateway in gateways:
+        stop(gateway)
+        _close_pipe(gateway)
+
+
+def _close_pipe(gateway: "subprocess.Popen[bytes]") -> None:
+    if gateway.stdout is not None:
+        gateway.stdout.close()
+
+
+def _tell(line: dict[str, object]) -> None:
+    sys.stdout.write(orjson.dumps(line | {"pid": os.getpid()}).decode() + "\n")
+    sys.stdout.flush()
