@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -31,10 +32,11 @@ from reelspace.search.compute.filters import encode_filter
 from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.queries import Count, Read, Record, Retrieve, Scroll, ShardQuery
+from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.ids import Id, id_order, ids_of_words
-from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_file
+from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_collection
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op
@@ -101,7 +103,7 @@ class Database:
         if full_name is None:
             raise UserError(f"collection {name[:80]!r} does not exist; here are {', '.join(self.names) or 'none'}")
         if full_name not in self._open:
-            made = read_file(self._store, Collection, collection_key(full_name))
+            made = read_collection(self._store, full_name)
             self._open[full_name] = EmbeddedCollection(self._store, made, self._placement)
         return self._open[full_name]
 
@@ -138,7 +140,10 @@ class EmbeddedCollection:
 
     def __init__(self, store: LocalStore, made: Collection, placement: Placement) -> None:
         self._store, self._made = store, made
-        self._hosts = [ShardHost(store, made, shard, Hosting(placement, poll_s=3600.0)) for shard in range(made.num_shards)]
+        with ExitStack() as opened:
+            hosting = Hosting(placement, poll_s=3600.0)
+            self._hosts = [opened.enter_context(ShardHost(store, made, shard, hosting)) for shard in range(made.num_shards)]
+            opened.pop_all()
         self._writers = LogWriters(store, made)
         self._filters: dict[bytes, bytes] = {}
 
@@ -195,7 +200,10 @@ class EmbeddedCollection:
             RequestRefused: the filter is none.
         """
         with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
-            vector_D = np.ascontiguousarray(vector, dtype=np.float32)
+            array = np.asarray(vector)
+            if array.dtype.kind not in "fiu":
+                raise QueryRefused(f"vector: expected numbers, got {array.dtype}")
+            vector_D = np.ascontiguousarray(array, dtype=np.float32)
         query = ShardQuery(vector_D, limit, using, b"" if where is None else self._filter(where), (), with_payload)
         answers = [host.search([query]) for host in self._hosts]
         merged = merge_answers(answers, limit)

@@ -32,7 +32,7 @@ from reelspace.search.storage.layout import (
     SpacePointer,
     collection_key,
     parse,
-    read_file,
+    read_collection,
 )
 from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
@@ -345,7 +345,7 @@ class Catalog:
         return task
 
     async def _open(self, full_name: str, pointer: SpacePointer | None) -> CollectionService:
-        collection = await asyncio.to_thread(read_file, self._store, Collection, collection_key(full_name))
+        collection = await asyncio.to_thread(read_collection, self._store, full_name)
         shards = await self._surroundings.backend.open(collection)
         pointer = pointer or self._known.promoted
         encoders = self._surroundings.encoders(pointer) if pointer is not None and pointer.collection == full_name else {}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reelspace.core.errors import ArtifactMissing
 from reelspace.core.store import Store
-from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, collection_key, read_file
+from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, read_collection, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +25,4 @@ def read_served(store: Store) -> Served:
     if not store.exists(SPACE_POINTER):
         raise ArtifactMissing(f"expected something promoted in {store.url}, it has no {SPACE_POINTER}; run the pipeline first")
     pointer = read_file(store, SpacePointer, SPACE_POINTER)
-    return Served(read_file(store, Collection, collection_key(pointer.collection)), pointer.encoders)
+    return Served(read_collection(store, pointer.collection), pointer.encoders)

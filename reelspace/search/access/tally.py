@@ -9,7 +9,15 @@ from reelspace.core.store import Store
 from reelspace.search.access.results import Coverage
 from reelspace.search.access.shard_client import ShardClient
 from reelspace.search.compute.queries import Describe, ShardFacts
-from reelspace.search.storage.layout import Collection, CurrentGenerations, ShardManifest, collection_key, generation_key, read_file
+from reelspace.search.storage.layout import (
+    Collection,
+    CurrentGenerations,
+    ShardManifest,
+    collection_key,
+    generation_key,
+    read_current,
+    read_file,
+)
 
 FRESH_S: Final = 1.0
 _PATIENCE_S: Final = 2.0
@@ -21,7 +29,7 @@ def sealed_facts(store: Store, collection: Collection) -> list[ShardFacts]:
     key = collection_key(collection.full_name, "current.json")
     if not store.exists(key):
         return [_NOTHING] * collection.num_shards
-    current = read_file(store, CurrentGenerations, key)
+    current = read_current(store, collection.full_name, collection.num_shards)
     return [_sealed(store, collection, shard, current) for shard in range(collection.num_shards)]
 
 

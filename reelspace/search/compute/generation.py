@@ -28,13 +28,28 @@ from reelspace.search.compute.payloads import Payloads
 from reelspace.search.compute.row_ids import SealedIds
 from reelspace.search.compute.shard import Shard, ShardParts
 from reelspace.search.compute.vector_index import SealedVectors
-from reelspace.search.storage.layout import FileFacts, ServedGeneration, ShardManifest, VectorFacts, generation_key, parse, sha256
+from reelspace.search.storage.layout import (
+    Collection,
+    FileFacts,
+    ServedGeneration,
+    ShardManifest,
+    VectorFacts,
+    VectorSettings,
+    collection_key,
+    generation_key,
+    parse,
+    sha256,
+)
+from reelspace.search.storage.rows import MAX_SQUARED_LENGTH
 
 IDS: Final = "ids.npy"
 UUIDS: Final = "uuids.npy"
 PAYLOAD: Final = "payload.arrow"
 MANIFEST: Final = "manifest.json"
 READ_BYTES: Final = 1 << 20
+CHECKED_FLOATS: Final = 1 << 22
+UNIT: Final = 1e-3
+"""So far from 1 may be the squared length of a vector that is stored for cosines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +78,17 @@ def write_files(parts: ShardParts, directory: Path) -> dict[str, FileFacts]:
     return {name: _facts(directory / name) for name in names}
 
 
-def open_generation(store: Store, served: ServedGeneration, placement: Placement | None = None) -> Shard:
+def open_generation(
+    store: Store, served: ServedGeneration, placement: Placement | None = None, collection: Collection | None = None
+) -> Shard:
     """Load a generation.
 
+    Args:
+        collection: what the generation must be of; None: of any.
+
     Raises:
-        CorruptArtifact: a file's bytes are not those its manifest names, or do not fit together; names the key and the store.
+        CorruptArtifact: a file's bytes are not those its manifest names, or do not fit together or to the collection, or hold a
+            vector that no log may hold; names the key and the store.
         ArtifactMissing: a file is gone.
     """
     placement = placement or Placement()
@@ -75,6 +96,8 @@ def open_generation(store: Store, served: ServedGeneration, placement: Placement
     data = store.get(key)
     _check_hash(sha256(data), served.manifest_sha256, f"{key} in {store.url}")
     manifest = parse(ShardManifest, data, f"{key} in {store.url}")
+    if collection is not None:
+        _check_collection(manifest, served, collection, f"{collection_key(served.collection)} in {store.url}")
     files = _Files(store, served, manifest, placement.mapped_in)
     return Shard(_parse_parts(manifest, files, key), placement.device, placement.num_threads)
 
@@ -162,6 +185,14 @@ def _check_hash(found: str, expected: str, where: str) -> None:
         raise CorruptArtifact(f"{where} is corrupt: its SHA-256 is {found[:16]}..., {expected[:16]}... was promoted; promote it again")
 
 
+def _check_collection(manifest: ShardManifest, served: ServedGeneration, collection: Collection, where: str) -> None:
+    """Refuse a manifest, whose hash is right, of another collection: then it is the collection's own file that is damaged."""
+    vectors = {name: VectorSettings(dimension=one.dimension, metric=one.metric) for name, one in manifest.vectors.items()}
+    found = (manifest.shard, manifest.num_shards, manifest.space_id, vectors)
+    if found != (served.shard, collection.num_shards, collection.space_id, dict(collection.vectors)):
+        raise CorruptArtifact(f"{where} is corrupt: generation {served.generation} of shard {served.shard} is of another make, {found}")
+
+
 def _parse_parts(manifest: ShardManifest, files: _Files, name: str) -> ShardParts:
     ids = SealedIds(array_of(files.bytes(IDS)), array_of(files.bytes(UUIDS)))
     payloads = Payloads.from_table(pa.ipc.open_file(pa.BufferReader(files.bytes(PAYLOAD))).read_all())
@@ -197,3 +228,17 @@ def _check_fit(manifest: ShardManifest, sealed: SealedVectors, where: str) -> No
     ordered = rows_P is None or bool(np.all(np.diff(rows_P) > 0) and (not len(rows_P) or 0 <= rows_P[0] <= rows_P[-1] < manifest.num_rows))
     if found != {"vectors": shape, "index": shape, "rows": facts.num_vectors} or not ordered or sealed.vectors_PD.dtype != np.float32:
         raise CorruptArtifact(f"{where}: the files have {found}, the manifest says {shape}; build the index again")
+    _check_numbers(sealed, where)
+
+
+def _check_numbers(sealed: SealedVectors, where: str) -> None:
+    """Refuse vectors that a third party has sealed and no log of ours may hold: a NaN would rank anywhere."""
+    vectors_PD, is_cosine = sealed.vectors_PD, sealed.facts.metric == "cosine"
+    rows = max(1, CHECKED_FLOATS // sealed.facts.dimension)
+    for start in range(0, len(vectors_PD), rows):
+        block_MD = vectors_PD[start : start + rows]
+        squares_M = np.einsum("md,md->m", block_MD, block_MD)
+        fits_M = np.abs(squares_M - 1) <= UNIT if is_cosine else squares_M <= MAX_SQUARED_LENGTH * (1 + UNIT)
+        if not fits_M.all():
+            wanted = "length 1" if is_cosine else "finite numbers whose squares do not overflow"
+            raise CorruptArtifact(f"{where}: vector {start + int(np.argmin(fits_M))} is none: expected {wanted}; build the index again")

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from reelspace.core.errors import ReelspaceError, TemporaryError
+from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
 from reelspace.search.compute.generation import Placement, open_generation
@@ -19,9 +19,9 @@ from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, Shar
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.entries import Entry
-from reelspace.search.storage.layout import Collection, CurrentGenerations, ServedGeneration, collection_key, read_file
+from reelspace.search.storage.layout import Collection, ServedGeneration, read_current
 from reelspace.search.storage.log import Log
-from reelspace.search.storage.reader import LogGap, LogTail
+from reelspace.search.storage.reader import LogGap, LogTail, read_from
 
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
@@ -56,7 +56,7 @@ class ShardHost:
         """Load the generation, verify it, and apply the log to its present end.
 
         Raises:
-            CorruptArtifact: a file of the generation or an object of the log is damaged.
+            CorruptArtifact: a file of the collection, the generation or the log is damaged, of another make, or missing amid others.
             ArtifactMissing: the collection has no current generation.
             ShardBehind: the pinned generation is older than the log's floor.
         """
@@ -170,22 +170,24 @@ class ShardHost:
         for _ in range(NUM_LOADS):
             served = self._hosting.pinned or self._current()
             try:
-                shard = open_generation(self._store, served, self._hosting.placement)
-                tail = LogTail(self._log, shard.applied)
-                while entries := tail.poll():
-                    for entry in entries:
-                        shard.apply(entry)
+                shard = open_generation(self._store, served, self._hosting.placement, self._collection)
+                for entry in read_from(self._log, shard.applied):
+                    shard.apply(entry)
             except LogGap as error:
                 if self._hosting.pinned is not None:
                     raise ShardBehind(f"generation {served.generation} is retired: {error}") from error
                 continue
-            self._tail = tail
+            except ArtifactMissing:
+                if self._hosting.pinned is not None or self._current() == served:
+                    raise
+                continue
+            self._tail = LogTail(self._log, shard.applied)
             return served, shard
         raise ShardBehind(f"shard {self._number} of {self._collection.full_name}: every generation was retired while it was loaded")
 
     def _current(self) -> ServedGeneration:
         name = self._collection.full_name
-        state = read_file(self._store, CurrentGenerations, collection_key(name, "current.json")).shards[str(self._number)]
+        state = read_current(self._store, name, self._collection.num_shards).shards[str(self._number)]
         return ServedGeneration(collection=name, shard=self._number, generation=state.generation, manifest_sha256=state.manifest_sha256)
 
     def _poll(self) -> bool:
@@ -195,8 +197,12 @@ class ShardHost:
         except LogGap:
             self._move()
             return True
-        for entry in entries:
-            self._apply(entry)
+        try:
+            for entry in entries:
+                self._apply(entry)
+        finally:
+            # What could not be applied is read again, for nothing after it may be applied without it.
+            self._tail.number = self._shard.applied
         return bool(entries)
 
     def _move(self) -> None:
@@ -209,10 +215,11 @@ class ShardHost:
             self._shard.apply(entry)
 
     def _refresh(self) -> None:
-        if self._hosting.pinned is None and self._current() != self._served:
-            self._move()
+        # The log first: a next generation that cannot be loaded keeps no write from being seen.
         while self._poll():
             pass
+        if self._hosting.pinned is None and self._current() != self._served:
+            self._move()
 
     def _follow(self) -> None:
         while not self._closed:
@@ -221,6 +228,6 @@ class ShardHost:
             try:
                 if not self._closed:
                     self.refresh()
-            except ReelspaceError as error:
+            except (ReelspaceError, OSError) as error:
                 # What is loaded goes on answering; the store may be back at the next look.
                 log_event("shard_not_followed", shard=self._number, collection=self._collection.full_name, error=str(error))

@@ -9,6 +9,7 @@ from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import PreconditionFailed, UserError
 from reelspace.core.store import Store
 from reelspace.search.scheduling.claims import claim
+from reelspace.search.storage.floor import read_floor
 from reelspace.search.storage.layout import (
     Collection,
     CurrentGenerations,
@@ -22,6 +23,7 @@ from reelspace.search.storage.layout import (
     read_file,
     sha256,
 )
+from reelspace.search.storage.log import log_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +58,32 @@ def publish_directory(store: Store, collection: Collection, number: int, directo
 
 
 def point_collection(store: Store, published: PublishedGeneration) -> None:
-    """Make the generation the collection's current one.
+    """Make the generation the collection's current one; the writes in its log go on top of it.
 
     Raises:
+        UserError: of the log, which the generation has nothing of, objects are dropped already.
         PreconditionFailed: another process flipped the pointer meanwhile.
     """
-    point_shards(store, published.collection.full_name, published.shards, dict.fromkeys(range(len(published.shards)), 0))
+    name = published.collection.full_name
+    for one in published.shards:
+        floor = read_floor(store, log_key(name, one.shard, "floor.json"))
+        if floor > 0:
+            raise UserError(f"collection {name} has writes that only its own generations hold (up to {floor}): make a new collection")
+    point_shards(store, name, published.shards, dict.fromkeys(range(len(published.shards)), 0), anew=True)
 
 
-def point_shards(store: Store, collection: str, shards: Sequence[ServedGeneration], contains_log: Mapping[int, int]) -> None:
+def point_shards(
+    store: Store, collection: str, shards: Sequence[ServedGeneration], contains_log: Mapping[int, int], *, anew: bool = False
+) -> None:
     """Make generations of some shards the current ones; the others stay.
 
     Args:
         contains_log: by shard, the log number up to which the generation holds the rows.
+        anew: the generations may hold less of the log than the current ones.
 
     Raises:
-        PreconditionFailed: another process flipped the pointer meanwhile.
+        PreconditionFailed: another process flipped the pointer meanwhile, or to a generation that holds more of the log, of which
+            objects may be dropped by now.
     """
     key = collection_key(collection, "current.json")
     states = {
@@ -83,6 +95,11 @@ def point_shards(store: Store, collection: str, shards: Sequence[ServedGeneratio
         return
     data, etag = store.get_with_etag(key)
     current = parse(CurrentGenerations, data, f"{key} in {store.url}")
+    for shard, state in states.items():
+        known = current.shards.get(shard)
+        if not anew and known is not None and known.contains_log > state.contains_log:
+            what = f"generation {state.generation} of shard {shard} of {collection} holds its log up to {state.contains_log}"
+            raise PreconditionFailed(f"{what}, generation {known.generation} meanwhile up to {known.contains_log}: build it again")
     if {**current.shards, **states} != current.shards:
         store.put_if_match(key, json_bytes(_current(current.version + 1, {**current.shards, **states})), etag)
 

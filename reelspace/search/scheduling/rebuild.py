@@ -42,7 +42,7 @@ def rebuild_shard(store: Store, collection: Collection, shard: int, settings: In
         scratch: a directory for the new files; what is made there stays for the caller to remove.
 
     Raises:
-        PreconditionFailed: another process moved the pointer meanwhile: nothing changed, try again.
+        PreconditionFailed: another process moved the pointer meanwhile, or to more of the log: nothing changed, try again.
     """
     with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
         rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))

@@ -197,6 +197,24 @@ def read_file(store: Store, model: type[S], key: str) -> S:
     return parse(model, store.get(key), f"{key} in {store.url}")
 
 
+def read_collection(store: Store, full_name: str) -> Collection:
+    """Read a collection's file; ArtifactMissing if it is absent, CorruptArtifact if it is damaged or another collection's."""
+    key = collection_key(full_name)
+    found = read_file(store, Collection, key)
+    if found.full_name != full_name:
+        raise CorruptArtifact(f"{key} in {store.url} is corrupt: it says it is of {found.full_name}")
+    return found
+
+
+def read_current(store: Store, collection: str, num_shards: int) -> CurrentGenerations:
+    """Read a collection's pointer; ArtifactMissing if it is absent, CorruptArtifact if it is damaged or not of as many shards."""
+    key = collection_key(collection, "current.json")
+    found = read_file(store, CurrentGenerations, key)
+    if set(found.shards) != set(map(str, range(num_shards))):
+        raise CorruptArtifact(f"{key} in {store.url} is corrupt: it names shards {', '.join(found.shards)}, expected {num_shards}")
+    return found
+
+
 def checked_name(name: str) -> str:
     """Return a collection's full name or alias, or raise ValueError: it becomes part of keys."""
     base, at, space = name.partition("@")

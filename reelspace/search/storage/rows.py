@@ -16,12 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.storage.ids import Id, id_bytes, is_id
+from reelspace.search.storage.payload_edits import merged
 from reelspace.search.storage.payload_path import KeyRefused, parse_key
 
 # A quarter of the largest float32: the squared distance of two such vectors is still finite.
 MAX_SQUARED_LENGTH: Final = float(np.finfo(np.float32).max) / 4
 # Below it a cosine's length is zero or denormal in float32.
 MIN_SQUARED_LENGTH: Final = float(np.finfo(np.float32).tiny)
+_SURELY_SHALLOW: Final = 200
 
 
 class RowRefused(UserError):
@@ -214,9 +216,23 @@ def _fits(op: int, value: object) -> bool:
     if op == Op.DROP_PAYLOAD:
         return isinstance(value, list) and all(map(_is_key, value))
     if op == Op.MERGE_PAYLOAD_AT:
-        whole = isinstance(value, dict) and set(value) == {"key", "payload"}
-        return whole and _is_key(value["key"]) and isinstance(value["payload"], dict)  # type: ignore[index]
+        if not isinstance(value, dict) or set(value) != {"key", "payload"} or not isinstance(value["payload"], dict):
+            return False
+        return _is_key(value["key"]) and _fits_at(value["key"], value["payload"])
     return isinstance(value, dict)
+
+
+def _fits_at(key: str, values: dict[str, object]) -> bool:
+    # Every shard writes the edited payload as JSON: an edit that makes it too deep for that would stop them all.
+    return _is_shallow(merged({}, values, ("",) * len(parse_key(key))))
+
+
+def _is_shallow(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_key(value: object) -> bool:
@@ -228,9 +244,12 @@ def _is_key(value: object) -> bool:
 
 def _parsed(payload: bytes | None) -> object:
     try:
-        return None if payload is None else orjson.loads(payload)
+        value = None if payload is None else orjson.loads(payload)
     except orjson.JSONDecodeError:
         return None
+    # Only what opens many lists and objects can be too deep to be written again.
+    is_surely_shallow = payload is None or payload.count(b"{") + payload.count(b"[") <= _SURELY_SHALLOW
+    return value if is_surely_shallow or _is_shallow(value) else None
 
 
 def _where(rows: Rows, place: int) -> str:

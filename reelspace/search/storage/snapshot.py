@@ -32,6 +32,8 @@ from reelspace.search.storage.layout import (
     generation_key,
     json_bytes,
     parse,
+    read_collection,
+    read_current,
     read_file,
     sha256,
 )
@@ -77,7 +79,7 @@ def take_snapshot(store: Store, collection: str, into: Store, scratch: Path) -> 
     """
     directory = scratch / f"snapshot-{secrets.token_hex(4)}"
     directory.mkdir(parents=True)
-    made = read_file(store, Collection, collection_key(collection))
+    made = read_collection(store, collection)
     facts = _cut(store, made)
     try:
         for shard, cut in facts.shards.items():
@@ -124,7 +126,7 @@ def restore_snapshot(snapshot: Artifact, store: Store, scratch: Path, name: str 
 
 def _cut(store: Store, made: Collection) -> SnapshotFile:
     try:
-        current = read_file(store, CurrentGenerations, collection_key(made.full_name, "current.json"))
+        current = read_current(store, made.full_name, made.num_shards)
     except ArtifactMissing:
         current = None
     states: Mapping[str, ShardState] = current.shards if current else {}
@@ -145,6 +147,11 @@ def _copy_generation(store: Store, collection: str, shard: int, cut: ShardCut, d
     key = generation_key(collection, shard, cut.generation, "manifest.json")
     data = store.get(key)
     manifest = parse(ShardManifest, data, f"{key} in {store.url}")
+    if manifest.contains_log != cut.contains_log:
+        pointer = collection_key(collection, "current.json")
+        raise CorruptArtifact(
+            f"{pointer} says that shard {shard} holds its log up to {cut.contains_log}, its manifest {manifest.contains_log}"
+        )
     for name in manifest.files:
         store.get_file(generation_key(collection, shard, cut.generation, name), place / name)
     (place / "manifest.json").write_bytes(data)

@@ -39,13 +39,16 @@ def shard_log(store: Store, shard: int, name: str = NAME) -> Log:
     return Log(store, name, shard, FIELDS)
 
 
-def seal_generation(store: Store, shard: int, number: int, points: Mapping[Id, Point], num_shards: int = MADE.num_shards) -> str:
+def seal_generation(
+    store: Store, shard: int, number: int, points: Mapping[Id, Point], num_shards: int = MADE.num_shards, contains_log: int = 0
+) -> str:
     """Write the files of a generation, the manifest last; gives the manifest's hash."""
     data = orjson.dumps([[str(id) if isinstance(id, UUID) else id, *row] for id, row in plain(points).items()])
     manifest = ShardManifest(
         shard=shard,
         num_shards=num_shards,
         num_rows=len(points),
+        contains_log=contains_log,
         space_id=MADE.space_id,
         vectors={"": VectorFacts(dimension=4, metric="cosine", num_vectors=len(points), index=FLAT)},
         files={POINTS: FileFacts(sha256=sha256(data), size_bytes=len(data))},

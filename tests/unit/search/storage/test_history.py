@@ -173,7 +173,7 @@ class History(RuleBasedStateMachine):
         store = LocalStore(self.root)
         points, last = self.current(store)
         self.generation += 1
-        manifest = seal_generation(store, 0, self.generation, points, num_shards=1)
+        manifest = seal_generation(store, 0, self.generation, points, num_shards=1, contains_log=last)
         states = {"0": ShardState(generation=self.generation, contains_log=last, manifest_sha256=manifest)}
         store.put(
             collection_key(NAME, "current.json"), json_bytes(CurrentGenerations(version=self.generation, shards=states, updated_at=""))

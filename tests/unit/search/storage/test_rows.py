@@ -140,3 +140,18 @@ def test_every_metric_refuses_what_is_not_finite() -> None:
         for bad in ([float("nan"), 1.0], [1e30, 1.0]):
             with pytest.raises(RowRefused):
                 rows_of([Change(Op.UPSERT, 1, {"": bad})], fields)
+
+
+def test_payloads_and_edits_that_could_not_be_written_again_as_json_are_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(200):
+        deep = {"a": deep}
+    edit = {"key": ".".join(["b"] * 40), "payload": deep}
+    assert rows(upsert(1, 1.0, deep), Change(Op.MERGE_PAYLOAD_AT, 1, payload=edit))
+    for key in (".".join(["b"] * 80), "b" + "[0]" * 80):
+        with pytest.raises(RowRefused, match=r"row 0 \(id 1\): payload of MERGE_PAYLOAD_AT"):
+            rows(Change(Op.MERGE_PAYLOAD_AT, 1, payload=edit | {"key": key}))
+    one = rows(upsert(1, 1.0, deep))
+    by_another = replace(one, payloads=(b'{"a":' * 300 + b"{}" + b"}" * 300,))
+    with pytest.raises(RowRefused, match=r"row 0 \(id 1\): payload of UPSERT"):
+        check_rows(by_another, FIELDS)

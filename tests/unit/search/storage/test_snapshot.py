@@ -60,7 +60,7 @@ def build_generation(store: Store, number: int, *, drop: bool) -> None:
         for entry in read_from(shard_log(store, shard), last):
             apply_writes(points, entry.writes)
             last = entry.number
-        manifest = seal_generation(store, shard, number, points)
+        manifest = seal_generation(store, shard, number, points, contains_log=last)
         states[str(shard)] = ShardState(generation=number, contains_log=last, manifest_sha256=manifest)
     store.put(collection_key(NAME, "current.json"), json_bytes(CurrentGenerations(version=number, shards=states, updated_at="now")))
     for shard, state in states.items():

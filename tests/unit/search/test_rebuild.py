@@ -1,0 +1,80 @@
+"""Generations of a shard that take turns at the pointer."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reelspace.core.errors import PreconditionFailed, UserError
+from reelspace.core.local_store import LocalStore
+from reelspace.search.access.log_writers import LogWriters
+from reelspace.search.compute.build import IndexSettings
+from reelspace.search.compute.host import ShardHost
+from reelspace.search.scheduling import rebuild
+from reelspace.search.scheduling.create import create_collection
+from reelspace.search.scheduling.generations import PublishedGeneration, point_collection
+from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
+from reelspace.search.storage.layout import Collection, VectorSettings
+from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.writer import Clock
+
+MADE = Collection(name="things", space_id="0" * 16, vectors={"": VectorSettings(dimension=2)}, num_shards=1)
+AN_HOUR_US = 3_600_000_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def empty(store: LocalStore) -> PublishedGeneration:
+    return create_collection(store, MADE)
+
+
+def put(store: LocalStore, *ids: int) -> None:
+    with closing(LogWriters(store, MADE)) as writers:
+        for id in ids:
+            writers.submit(f"k{id}", [Change(Op.UPSERT, id, {"": [1.0, id]})])[0].result()
+
+
+def test_a_builder_that_was_overtaken_loses_no_row_that_was_dropped_from_the_log_meanwhile(
+    store: LocalStore, empty: PublishedGeneration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, 1, 2)
+    write_generation, overtaken = rebuild.write_generation, False
+
+    def slow(*arguments: object, **keys: object) -> object:
+        """Another builder makes two generations while this one writes its own, and drops what they hold."""
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            for id in (3, 4):
+                put(store, id)
+                rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path / "fast")
+            put(store, 5)
+            drop_old(store, MADE, 0, Clock().now_us() + AN_HOUR_US)
+        return write_generation(*arguments, **keys)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rebuild, "write_generation", slow)
+    with pytest.raises(PreconditionFailed, match="meanwhile up to 4"):
+        rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path / "slow")
+    with ShardHost(store, MADE, 0) as host:
+        assert (host.num_rows, host.generation) == (5, 3)
+
+
+def test_a_generation_without_log_may_replace_others_only_while_the_log_is_whole(
+    store: LocalStore, empty: PublishedGeneration, tmp_path: Path
+) -> None:
+    put(store, 1, 2)
+    rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+    point_collection(store, empty)
+    with ShardHost(store, MADE, 0) as host:
+        assert (host.num_rows, host.generation) == (2, 1)
+    for _ in range(2):
+        rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+        drop_old(store, MADE, 0, Clock().now_us() + AN_HOUR_US)
+    with pytest.raises(UserError, match="up to 2"):
+        point_collection(store, empty)
+    with ShardHost(store, MADE, 0) as host:
+        assert host.num_rows == 2
