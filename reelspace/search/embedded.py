@@ -7,20 +7,20 @@ Legend: N rows, D dimension.
 """
 
 import fcntl
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 import orjson
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from reelspace.core.errors import OutputOccupied, SettingError, UserError
 from reelspace.core.local_store import LocalStore
@@ -35,7 +35,7 @@ from reelspace.search.compute.queries import Count, Read, Record, Retrieve, Scro
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
-from reelspace.search.storage.ids import Id, id_order, ids_of_words
+from reelspace.search.storage.ids import Id, id_order
 from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_collection
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
@@ -48,9 +48,11 @@ MAX_FILTERS: Final = 4096
 Where = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One hit; score is a cosine or inner product, or a Euclidean distance; payload is None when it was not asked for."""
+class Hit(NamedTuple):
+    """One hit; score is a cosine or inner product, or a Euclidean distance; payload is None when it was not asked for.
+
+    A tuple, for ten frozen dataclasses take a fifth of the time of a search.
+    """
 
     id: Id
     score: float
@@ -199,19 +201,17 @@ class EmbeddedCollection:
             QueryRefused: the vector's length, a value that is not finite, the name, or the limit.
             RequestRefused: the filter is none.
         """
-        with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
-            array = np.asarray(vector)
-            if array.dtype.kind not in "fiu":
-                raise QueryRefused(f"vector: expected numbers, got {array.dtype}")
-            vector_D = np.ascontiguousarray(array, dtype=np.float32)
-        query = ShardQuery(vector_D, limit, using, b"" if where is None else self._filter(where), (), with_payload)
+        vector_D = vector if isinstance(vector, np.ndarray) and vector.dtype == np.float32 else _narrowed(vector)
+        encoded = b"" if where is None else self._filter(where)
+        if len(self._hosts) == 1 and not with_payload:
+            lone = self._hosts[0].lone(vector_D, limit, using, encoded)
+            if lone is not None:
+                return list(map(Hit, lone[0], self._in_dialect(using, lone[1])))
+        query = ShardQuery(vector_D, limit, using, encoded, (), with_payload)
         answers = [host.search([query]) for host in self._hosts]
         merged = merge_answers(answers, limit)
         ids = merged.ids()[0]
-        scores_K = merged.scores_QK[0, : len(ids)]
-        if self._made.vectors[using].metric == "euclid":
-            scores_K = np.sqrt(np.maximum(-scores_K, 0))
-        scores = scores_K.tolist()
+        scores = self._in_dialect(using, merged.scores_QK[0, : len(ids)].tolist())
         if not with_payload:
             return list(map(Hit, ids, scores))
         places = [merged.place(0, hit) for hit in range(len(ids))]
@@ -256,6 +256,11 @@ class EmbeddedCollection:
         for shard, number in self._writers.submit(str(uuid4()), changes).items():
             self._hosts[shard].sync(number.result(), SYNC_S)
 
+    def _in_dialect(self, using: str, scores: list[float]) -> list[float]:
+        if self._made.vectors[using].metric == "euclid":
+            return [math.sqrt(max(-one, 0.0)) for one in scores]
+        return scores
+
     def _filter(self, where: Where) -> bytes:
         key = orjson.dumps(where)
         found = self._filters.get(key)
@@ -278,6 +283,14 @@ class EmbeddedCollection:
 
     def _read(self, request: Read) -> list[Record]:
         return [record for host in self._hosts for record in _records(host.read(request))]
+
+
+def _narrowed(vector: ArrayLike) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
+        array = np.asarray(vector)
+        if array.dtype.kind not in "fiu":
+            raise QueryRefused(f"vector: expected numbers, got {array.dtype}")
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _records(answer: object) -> list[Record]:

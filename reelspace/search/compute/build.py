@@ -168,6 +168,9 @@ def _sealed(vectors: BuildVectors, settings: IndexSettings) -> SealedVectors:
     faiss.omp_set_num_threads(settings.num_threads)
     nlist = None if settings.kind == "hnsw" else num_lists(num_vectors)
     index = faiss.index_factory(dimension, _factory(settings.kind, nlist, dimension), faiss_metric(vectors.settings.metric))
+    if settings.kind == "ivf_pq":
+        # It orders codes for a search by Hamming distance that nobody here makes, and takes longer than all the rest.
+        index.do_polysemous_training = False
     asked_Q, learned = _samples(num_vectors, nlist, settings)
     index.train(vectors.vectors_PD[learned])
     index.add(vectors.vectors_PD)
@@ -247,13 +250,11 @@ def recall_of(found_QK: NDArray[np.int64], exact_QK: NDArray[np.int64]) -> float
 
 
 def _efforts(whole: int, first: int) -> Iterator[int]:
-    """Give efforts to try: 1, 2, 3, 4, 6, 8, 12... and at last the whole."""
-    power = first
-    while power < whole:
-        yield power
-        if power > 1 and 3 * power // 2 < whole:
-            yield 3 * power // 2
-        power *= 2
+    """Give efforts to try, each at most a quarter above the one before, and at last the whole."""
+    effort = first
+    while effort < whole:
+        yield effort
+        effort += max(1, effort // 4)
     yield whole
 
 

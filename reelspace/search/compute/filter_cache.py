@@ -13,22 +13,19 @@ from numpy.typing import NDArray
 from reelspace.search.compute.filters import Filter, decode_filter
 from reelspace.search.compute.payloads import Edition, Payloads, RowsOf
 
-FEW_ROWS: Final = 10_000
 MAX_CACHE_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The rows that a filter allows, deleted ones among them.
+    """The rows that a filter allows, deleted ones among them: bits, 8 rows to a byte from the lowest bit, as faiss reads them.
 
-    Few are given as row numbers, to be compared one by one; many as bits, 8 rows to a byte from the lowest bit, for faiss.
     `num_allowed` tells how much wider a search must look.
     """
 
     num_rows: int
     num_allowed: int
     bits: NDArray[np.uint8]
-    rows_A: NDArray[np.int64] | None
 
     def mask_N(self) -> NDArray[np.bool_]:
         """Give one boolean per row."""
@@ -37,7 +34,7 @@ class Allowed:
     @property
     def size_bytes(self) -> int:
         """Memory that it takes."""
-        return self.bits.nbytes + (0 if self.rows_A is None else self.rows_A.nbytes)
+        return self.bits.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,11 @@ class _Kept:
 class FilterCache:
     """Answers which rows a filter allows. Calls come from one thread at a time."""
 
-    def __init__(self, payloads: Payloads, rows_of: RowsOf, *, max_bytes: int = MAX_CACHE_BYTES, few_rows: int = FEW_ROWS) -> None:
-        """Keep at most max_bytes of answers; up to few_rows allowed rows are also given by number. For rows_of see Payloads.mask."""
+    def __init__(self, payloads: Payloads, rows_of: RowsOf, *, max_bytes: int = MAX_CACHE_BYTES) -> None:
+        """Keep at most max_bytes of answers. For rows_of see Payloads.mask."""
         self._payloads = payloads
         self._rows_of = rows_of
         self._max_bytes = max_bytes
-        self._few_rows = few_rows
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._size_bytes = 0
 
@@ -89,8 +85,7 @@ class FilterCache:
             tree = kept.where
             mask_N = self._payloads.mask(tree, self._rows_of, kept.allowed.mask_N(), kept.edition)
         num_allowed = int(np.count_nonzero(mask_N))
-        rows_A = np.flatnonzero(mask_N) if num_allowed <= self._few_rows else None
-        allowed = Allowed(len(mask_N), num_allowed, np.packbits(mask_N, bitorder="little"), rows_A)
+        allowed = Allowed(len(mask_N), num_allowed, np.packbits(mask_N, bitorder="little"))
         return _Kept(tree, edition, allowed, allowed.size_bytes + 2 * len(where))
 
     def _keep(self, where: bytes, kept: _Kept) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError
 from reelspace.core.log import log as log_event
@@ -19,6 +20,7 @@ from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, Shar
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.entries import Entry
+from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection, ServedGeneration, read_current
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import LogGap, LogTail, read_from
@@ -96,6 +98,12 @@ class ShardHost:
         """Answer queries; see service.answer_queries."""
         with self._state:
             return answer_queries(self._shard, queries)
+
+    def lone(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
+        """Answer the usual lone query, ids and scores; None for one that `search` must answer."""
+        with self._state:
+            found = self._shard.lone(vector_D, k, using, where)
+            return None if found is None else (self._shard.ids.listed(found[0]), found[1])
 
     def read(self, request: Read) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""

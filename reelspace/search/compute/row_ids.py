@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from reelspace.search.storage.ids import INTEGER, NO_ID, NUM_WORDS, UUID_KIND, Id, id_order, id_words
+from reelspace.search.storage.ids import INTEGER, NO_ID, NUM_WORDS, UUID_KIND, Id, id_order, id_words, ids_of_words
 
 Ints = NDArray[np.int64]
 UNKNOWN = -1
@@ -134,6 +134,14 @@ class RowIds:
         if len(ids) > 8 and not self._fresh and all(type(id) is int for id in ids):
             return self._sealed.rows_of_integers(np.array(ids, dtype=np.uint64))
         return np.array([self.row_of(id) for id in ids], dtype=np.int64)
+
+    def listed(self, rows: list[int]) -> list[Id]:
+        """Give the ids of some rows."""
+        sealed = self._sealed
+        if len(sealed.integers_I) == self._num_rows:
+            numbers: list[Id] = sealed.integers_I[rows].tolist()
+            return numbers
+        return ids_of_words(self._words_N3[rows])
 
     def words(self, rows: Ints) -> NDArray[np.uint64]:
         """Give the ids of rows of any shape, three words each; NO_ID for row -1."""

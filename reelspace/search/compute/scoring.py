@@ -3,7 +3,7 @@
 Scores are similarities, higher is better: the inner product (of vectors of length 1 for cosine), or the negative squared distance.
 A row's score does not depend on the index, the batch, the number of shards or the device; guesses do, in their last bits.
 
-Legend: N rows, D dimension, Q queries, R candidates, A allowed rows.
+Legend: N rows, P positions of stored vectors, D dimension, Q queries, R candidates, A allowed rows.
 """
 
 from dataclasses import dataclass
@@ -36,14 +36,19 @@ def stored_form(vectors_ND: Floats, metric: Metric) -> Floats:
     return scaled_ND
 
 
-def scores(vectors_QD: Floats, gathered_QRD: Floats, metric: Metric) -> Floats:
-    """Score candidates, each with its own query."""
-    if metric == "euclid":
-        gathered_QRD = gathered_QRD - vectors_QD[:, None, :]
-        squares_QR: Floats = np.einsum("qrd,qrd->qr", gathered_QRD, gathered_QRD)
-        return np.negative(squares_QR, out=squares_QR)
-    products_QR: Floats = np.einsum("qd,qrd->qr", vectors_QD, gathered_QRD)
-    return products_QR
+def scores_at(vectors_QD: Floats, stored_PD: Floats, positions_QR: Ints, metric: Metric) -> Floats:
+    """Score candidates, each with its own query; -inf for position -1.
+
+    Args:
+        stored_PD: in C order, as vectors_QD and positions_QR.
+    """
+    num_queries, width = positions_QR.shape
+    found_QR = np.empty((num_queries, width), dtype=np.float32)
+    if found_QR.size:
+        score = faiss.fvec_L2sqr_by_idx if metric == "euclid" else faiss.fvec_inner_products_by_idx
+        pointer = faiss.swig_ptr
+        score(pointer(found_QR), pointer(vectors_QD), pointer(stored_PD), pointer(positions_QR), stored_PD.shape[1], num_queries, width)
+    return np.negative(found_QR, out=found_QR) if metric == "euclid" else found_QR
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,7 @@ def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
     Raises:
         QueryRefused, FilterRefused, KeyRefused: a query is none; see Shard.search.
     """
-    groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
-    for place, query in enumerate(queries):
-        groups[query.using, query.where].append(place)
+    groups = _groups(queries)
     if len(groups) == 1:
         found = _search(shard, queries)
     else:
@@ -70,6 +68,13 @@ def answer_read(shard: Shard, request: Read, generation: int) -> ReadAnswer:
         case Describe():
             num_indexed = sum(index.num_sealed + index.num_grown for index in shard.indexes.values())
             return ShardFacts(shard.num_rows, num_indexed, shard.applied, generation, shard.size_bytes, shard.num_unsealed)
+
+
+def _groups(queries: Sequence[ShardQuery]) -> dict[tuple[str, bytes], list[int]]:
+    groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+    for place, query in enumerate(queries):
+        groups[query.using, query.where].append(place)
+    return groups
 
 
 def _search(shard: Shard, queries: Sequence[ShardQuery]) -> Rows:

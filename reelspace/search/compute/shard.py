@@ -6,6 +6,7 @@ Every score that leaves is computed from the stored vectors by one function (sco
 Legend: N rows, D dimension, Q queries, K hits, R candidates, A allowed rows, P positions of one vector name.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from reelspace.search.compute.payloads import Payloads
 from reelspace.search.compute.ranking import rank
 from reelspace.search.compute.row_ids import RowIds, SealedIds
 from reelspace.search.compute.scoring import Compared, Floats, Ints, stored_form
-from reelspace.search.compute.vector_index import Effort, SealedVectors, VectorIndex, best_guesses
+from reelspace.search.compute.vector_index import SPARE_CANDIDATES, Effort, SealedVectors, VectorIndex, best_guesses
 from reelspace.search.storage.entries import Entry
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.points import changed
@@ -30,7 +31,6 @@ from reelspace.search.storage.rows import Op
 from reelspace.search.storage.rows import Rows as LogRows
 
 MAX_K: Final = 2048
-SPARE_CANDIDATES: Final = 8
 SCAN_ROWS: Final = 2500
 """So few allowed rows are compared one by one at once; more only when a filter is asked for again."""
 KEPT_ROWS: Final = 20_000
@@ -165,6 +165,27 @@ class Shard:
         wanted = _Wanted(index.position_bits(bits, self.num_all_rows), share, banned)
         return self._widening(index, vectors_QD, k, wanted)
 
+    def lone(self, vector_D: Floats, k: int, using: str, where: bytes) -> tuple[list[int], list[float]] | None:
+        """Answer the usual lone query, rows and scores of exactly k hits; None for one that `search` must answer."""
+        index = self._indexes.get(using)
+        if index is None or vector_D.ndim != 1 or len(vector_D) != index.facts.dimension or not 1 <= k <= MAX_K:
+            return None
+        square = float(vector_D.dot(vector_D))
+        if not (1 - UNIT < square < 1 + UNIT if index.facts.metric == "cosine" else math.isfinite(square)):
+            return None
+        if where:
+            kept = self._kept.get((where, using))
+            if kept is None or kept.state != self._state:
+                return None
+            found = index.lone_among(vector_D, k, kept.positions_A, kept.compared)
+        else:
+            found = None if self._num_dead else index.lone(vector_D, k)
+        return None if found is None else (index.rows_listed(found[0]), found[1])
+
+    @property
+    def _state(self) -> tuple[int, int, int]:
+        return self._ids.num_rows, self._num_dead, self._payloads.edition.num_changes
+
     def search_exactly(self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"") -> Rows:
         """Compare with every row: what `search` is measured against."""
         index, vectors_QD = self._checked(vectors_QD, k, using)
@@ -236,10 +257,10 @@ class Shard:
         if not 1 <= k <= MAX_K:
             raise QueryRefused(f"limit: expected 1 to {MAX_K} hits, got {k}")
         # A sum of squares is finite only where every number is.
-        squares_Q = np.einsum("qd,qd->q", vectors_QD, vectors_QD)
-        if not np.isfinite(squares_Q).all() and not np.isfinite(vectors_QD).all():
+        squares_Q = [float(vector_D.dot(vector_D)) for vector_D in vectors_QD]
+        if not all(map(math.isfinite, squares_Q)) and not np.isfinite(vectors_QD).all():
             raise QueryRefused("vector: expected finite numbers, got NaN or infinity")
-        if index.facts.metric == "cosine" and not (np.abs(squares_Q - 1) < UNIT).all():
+        if index.facts.metric == "cosine" and not all(1 - UNIT < square < 1 + UNIT for square in squares_Q):
             if not vectors_QD.any(axis=1).all():
                 raise QueryRefused("vector: expected a vector that is not all zeros: cosine needs a direction")
             vectors_QD = stored_form(vectors_QD, "cosine")
@@ -257,7 +278,7 @@ class Shard:
 
     def _few(self, index: VectorIndex, allowed: Allowed, where: bytes, using: str) -> _Kept | None:
         """Give the allowed rows gathered, if they are few, or a filter is asked for again; None where lists are cheaper."""
-        state = (self.num_all_rows, self._num_dead, self._payloads.edition.num_changes)
+        state = self._state
         key = (where, using)
         again = key in self._kept
         kept = self._kept.get(key)
@@ -267,7 +288,7 @@ class Shard:
         if allowed.num_allowed > (KEPT_ROWS if again or not index.selectors else SCAN_ROWS):
             self._keep(key, None)
             return None
-        rows_A = np.flatnonzero(allowed.mask_N()) if allowed.rows_A is None else allowed.rows_A
+        rows_A = np.flatnonzero(allowed.mask_N())
         if self._num_dead:
             rows_A = rows_A[~self._dead_N[rows_A]]
         positions_A = index.positions(rows_A)

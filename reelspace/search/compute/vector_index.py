@@ -5,6 +5,7 @@ Positions count the vectors of this name, in the order of their rows; where ever
 Legend: N rows, P positions, D dimension, Q queries, R candidates, M new rows.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.search.compute.library import faiss
+from reelspace.search.compute.lone_query import FEW, Buffers, Found, at_least, best
 from reelspace.search.compute.place import Placed, place
-from reelspace.search.compute.scoring import MARGIN, Compared, Floats, Ints, faiss_metric, scores, stored_form
+from reelspace.search.compute.scoring import MARGIN, Compared, Floats, Ints, faiss_metric, scores_at, stored_form
 from reelspace.search.storage.layout import VectorFacts
 
 GROW_ROWS: Final = 1024
 """So many rows are compared one by one before they are put into lists: below, that costs less than looking for lists again."""
 GROW_AT_ONCE: Final = 512
-GATHERED_FLOATS: Final = 1 << 20
+SPARE_CANDIDATES: Final = 8
+BROAD: Final = 512
 ROWS_PER_LIST_HIT: Final = 8
 NO_GUESS: Final = np.float32(-np.inf)
-BLOCK: Final = 32
 NO_MARGIN: Final = np.float32(0)
 NOTHING: Final = np.float32(-3e38)
 """faiss fills the places of missing candidates with the lowest float."""
@@ -76,12 +78,14 @@ class VectorIndex:
         self.facts = sealed.facts
         self._placed = _placed(sealed, device)
         self._num_threads = num_threads
-        self._sealed_PD = sealed.vectors_PD
+        self._sealed_PD = np.ascontiguousarray(sealed.vectors_PD, dtype=np.float32)
         self._sealed_index = sealed.index
         self._rows_P = sealed.rows_P
         self._fresh = _FreshVectors(sealed.facts.dimension)
         self._grown: Any = None
         self._parameters: dict[int, Any] = {}
+        self._lone_plans: dict[int, tuple[Buffers, Any]] = {}
+        self._broad: Buffers | None = None
 
     @property
     def num_sealed(self) -> int:
@@ -132,6 +136,10 @@ class VectorIndex:
         """Give the rows of positions of any shape; -1 stays."""
         return positions if self._rows_P is None or not len(self._rows_P) else np.where(positions < 0, -1, self._rows_P[positions])
 
+    def rows_listed(self, positions: list[int]) -> list[int]:
+        """Give the rows of some positions."""
+        return positions if self._rows_P is None else [int(self._rows_P[position]) for position in positions]
+
     def positions(self, rows: Ints) -> Ints:
         """Give the positions of rows, -1 for a row that has no vector of this name."""
         if self._rows_P is None:
@@ -165,13 +173,17 @@ class VectorIndex:
 
     def scores(self, vectors_QD: Floats, positions_QR: Ints) -> Floats:
         """Score candidates; -inf for position -1."""
-        if positions_QR.shape[0] * positions_QR.shape[1] * self.facts.dimension <= GATHERED_FLOATS:
-            found_QR = scores(vectors_QD, self.gather(positions_QR), self.facts.metric)
-        else:
-            found_QR = self._scores_in_parts(vectors_QD, positions_QR)
-        if len(positions_QR) != 1 or positions_QR.min(initial=0) < 0:
-            found_QR[positions_QR < 0] = NO_GUESS
-        return found_QR
+        # The setting belongs to the calling thread.
+        faiss.omp_set_num_threads(self._num_threads)
+        metric, num_sealed = self.facts.metric, len(self._sealed_PD)
+        vectors_QD, positions_QR = np.ascontiguousarray(vectors_QD), np.ascontiguousarray(positions_QR)
+        if not self._fresh.num:
+            return scores_at(vectors_QD, self._sealed_PD, positions_QR, metric)
+        is_fresh_QR = positions_QR >= num_sealed
+        fresh_QR = scores_at(vectors_QD, self._fresh.vectors, np.where(is_fresh_QR, positions_QR - num_sealed, -1), metric)
+        if not num_sealed:
+            return fresh_QR
+        return np.where(is_fresh_QR, fresh_QR, scores_at(vectors_QD, self._sealed_PD, np.where(is_fresh_QR, -1, positions_QR), metric))
 
     def parts(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Iterator[Part]:
         """Give the candidates of each part that has any; `bits` are of positions."""
@@ -182,17 +194,51 @@ class VectorIndex:
         if self.num_compared:
             yield self._compared_part(vectors_QD, effort, bits, slice(self.num_sealed + self.num_grown, self.num_positions))
 
-    def _scores_in_parts(self, vectors_QD: Floats, positions_QR: Ints) -> Floats:
-        found_QR = np.empty(positions_QR.shape, dtype=np.float32)
-        num_queries, width = positions_QR.shape
-        columns = max(1, min(width, GATHERED_FLOATS // self.facts.dimension))
-        at_once = max(1, GATHERED_FLOATS // (columns * self.facts.dimension))
-        for start in range(0, num_queries, at_once):
-            some = slice(start, start + at_once)
-            for left in range(0, width, columns):
-                part = positions_QR[some, left : left + columns]
-                found_QR[some, left : left + columns] = scores(vectors_QD[some], self.gather(part), self.facts.metric)
-        return found_QR
+    def lone(self, vector_D: Floats, k: int) -> Found | None:
+        """Answer one query where all vectors are sealed in an index and none is deleted; None where it takes more."""
+        if self._fresh.num:
+            return None
+        plan = self._lone_plans.get(k) or self._plan_lone(k)
+        if plan is None:
+            return None
+        # The setting belongs to the calling thread.
+        faiss.omp_set_num_threads(self._num_threads)
+        buffers, parameters = plan
+        buffers.search(self._placed.index, vector_D, parameters)
+        guesses = buffers.guesses_R.tolist()
+        if self.facts.metric == "euclid":
+            guesses = [-one for one in guesses]
+        scores = buffers.score(vector_D, self._sealed_PD, self.facts.metric, buffers.num)
+        return best(scores, buffers.positions_R.tolist(), guesses, k, 0.0)
+
+    def _plan_lone(self, k: int) -> tuple[Buffers, Any] | None:
+        num = math.ceil(k * self.facts.index.rerank_factor) + SPARE_CANDIDATES
+        if self._placed.index is None or not self._placed.selectors or num > min(FEW, self.num_sealed):
+            return None
+        plan = self._lone_plans[k] = Buffers(num), self._search_parameters(self._reach(num, 1.0), None)
+        return plan
+
+    def lone_among(self, vector_D: Floats, k: int, positions_A: Ints, compared: Compared) -> Found | None:
+        """Answer one query among sealed vectors that are gathered; None where it takes more."""
+        num = k + SPARE_CANDIDATES
+        if self._fresh.num or len(positions_A) <= num or num > FEW:
+            return None
+        guesses_A = compared.vectors_AD.dot(vector_D)
+        if compared.half_squares_A is not None:
+            guesses_A -= compared.half_squares_A
+        chosen = at_least(guesses_A, num)
+        if len(chosen) > BROAD:
+            return None
+        if self._broad is None:
+            self._broad = Buffers(BROAD)
+        faiss.omp_set_num_threads(self._num_threads)
+        positions_R = positions_A[chosen]
+        self._broad.positions_R[: len(chosen)] = positions_R
+        scores = self._broad.score(vector_D, self._sealed_PD, self.facts.metric, len(chosen))
+        guesses = guesses_A[chosen].tolist()
+        # Every row that was not chosen has a lower guess than all that were: the lowest stands for them.
+        guesses.append(min(guesses))
+        return best(scores, positions_R.tolist(), guesses, k, float(MARGIN) * max(map(abs, guesses)))
 
     def _sealed_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
         if self._placed.index is None:
@@ -305,21 +351,12 @@ def best_guesses(positions_A: Ints, guesses_QA: Floats, num: int) -> Part:
         guesses_QR = np.empty((num_queries, num), dtype=np.float32)
         positions_QR = np.empty((num_queries, num), dtype=np.int64)
         for query, guesses_A in enumerate(guesses_QA):
-            chosen = _at_least(guesses_A, num)
+            chosen = at_least(guesses_A, num)
             chosen = chosen[np.argsort(-guesses_A[chosen], kind="stable")[:num]]
             guesses_QR[query], positions_QR[query] = guesses_A[chosen], positions_A[chosen]
     if guesses_QR[:, -1].min(initial=0) == NO_GUESS:
         positions_QR[guesses_QR == NO_GUESS] = -1
     return Part(positions_QR, guesses_QR, True, width <= num, MARGIN)
-
-
-def _at_least(guesses_A: Floats, num: int) -> Ints:
-    """Give places that hold the `num` best guesses, and few others: those no worse than the num-th best maximum of a block."""
-    num_blocks = len(guesses_A) // BLOCK
-    if num_blocks <= 2 * num:
-        return np.argpartition(guesses_A, len(guesses_A) - num)[len(guesses_A) - num :]
-    maxima = guesses_A[: num_blocks * BLOCK].reshape(num_blocks, BLOCK).max(axis=1)
-    return np.flatnonzero(guesses_A >= np.partition(maxima, num_blocks - num)[num_blocks - num])
 
 
 def _placed(sealed: SealedVectors, device: int | None) -> Placed:

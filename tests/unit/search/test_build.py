@@ -68,8 +68,7 @@ def test_effort_is_the_smallest_tried_that_reaches_the_target_and_its_recall_is_
     assert hard.recall_at_10 >= 0.99
 
 
-@pytest.mark.parametrize("kind", ["ivf_pq", "ivf_pqfs", "hnsw"])
-@pytest.mark.parametrize("metric", ["cosine", "dot", "euclid"])
+@pytest.mark.parametrize(("kind", "metric"), [("ivf_pq", "cosine"), ("ivf_pqfs", "dot"), ("hnsw", "euclid"), ("ivf_sq8", "euclid")])
 def test_every_kind_of_index_reaches_its_target_on_new_queries(kind: IndexKind, metric: Metric) -> None:
     everything = make_table(4200, 32, clusters=100)
     everything.vectors_ND[:] *= np.linspace(0.5, 2, 4200, dtype=np.float32)[:, None]
