@@ -16,8 +16,7 @@ from typing import Final
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.log import log
 from reelspace.core.store import Store
-from reelspace.search.scheduling.lease import leave_lease, take_lease
-from reelspace.search.storage.layout import collection_key
+from reelspace.search.scheduling.lease import leave_lease, rebuild_lease, take_lease
 
 LOOK_S: Final = 3.0
 HOLD_S: Final = 30.0
@@ -78,7 +77,7 @@ class Keeper:
                 log("not_kept", error=str(error))
 
     async def _build(self, full_name: str, shard: int) -> None:
-        key = collection_key(full_name, f"shards/{shard}/rebuild.json")
+        key = rebuild_lease(full_name, shard)
         if not await asyncio.to_thread(take_lease, self._store, key, self._name, self._times.hold_s):
             return
         try:

@@ -4,16 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from typing import Final
-from uuid import UUID
 
 from reelspace.search.access.deadline import Deadline
 from reelspace.search.access.shard_calls import all_answers
 from reelspace.search.access.shard_client import ShardClient
 from reelspace.search.compute.queries import Count, Read, ReadAnswer, Record, Retrieve, Scroll
-from reelspace.search.storage.ids import MAX_ID, Id, id_order, shard_of
+from reelspace.search.storage.ids import Id, id_order, next_id, shard_of
 
 PAGE: Final = 10_000
-_LAST_UUID: Final = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,8 @@ async def _ids_of(client: ShardClient, where: bytes, deadline: Deadline) -> list
     while True:
         page = _records(await client.read(Scroll(where, start, PAGE, with_payload=False), deadline.left_s))
         found += [record.id for record in page]
-        if len(page) < PAGE or (start := _next(page[-1].id)) is None:
+        if len(page) < PAGE or (start := next_id(page[-1].id)) is None:
             return found
-
-
-def _next(id: Id) -> Id | None:
-    """Give the id after this one in the order of ids."""
-    if isinstance(id, UUID):
-        return None if id == _LAST_UUID else UUID(int=id.int + 1)
-    return id + 1 if id < MAX_ID else UUID(int=0)
 
 
 def _records(answer: ReadAnswer) -> list[Record]:

@@ -9,7 +9,13 @@ from pydantic import Field
 
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
+from reelspace.search.storage.layout import collection_key
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
+
+
+def rebuild_lease(full_name: str, shard: int) -> str:
+    """Give the key of the lease under which a shard's next generation is built."""
+    return collection_key(full_name, f"shards/{shard}/rebuild.json")
 
 
 class LeaseFile(Settings):

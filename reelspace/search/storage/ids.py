@@ -20,6 +20,7 @@ NUM_WORDS: Final = 3
 INTEGER: Final = 0
 UUID_KIND: Final = 1
 NO_ID: Final = 2
+_LAST_UUID: Final = UUID(int=2**128 - 1)
 
 
 def is_id(value: object) -> bool:
@@ -61,3 +62,10 @@ def ids_of_words(words_N3: NDArray[np.uint64]) -> list[Id]:
 def id_order(id: Id) -> tuple[int, int]:
     """Give what ids are ordered by: integers first, then UUIDs by their bytes."""
     return (UUID_KIND, id.int) if isinstance(id, UUID) else (INTEGER, id)
+
+
+def next_id(id: Id) -> Id | None:
+    """Give the id after this one in the order of ids, None after the last."""
+    if isinstance(id, UUID):
+        return None if id == _LAST_UUID else UUID(int=id.int + 1)
+    return id + 1 if id < MAX_ID else UUID(int=0)

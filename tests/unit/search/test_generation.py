@@ -5,7 +5,7 @@ import pytest
 
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact
 from reelspace.core.store import LocalStore
-from reelspace.search.compute.generation import IDS, MANIFEST, PAYLOAD, UUIDS, Placement, open_generation
+from reelspace.search.compute.generation import IDS, MANIFEST, PAYLOAD, UUIDS, open_generation
 from reelspace.search.scheduling.generations import PublishedGeneration, publish_generation
 
 from .builders import exact_ids, ids_of, make_index, make_queries, make_table

@@ -15,10 +15,10 @@ from qdrant_client.local.payload_filters import check_filter
 from reelspace.search.access.filter_request import parse_filter
 from reelspace.search.compute.filter_cache import FilterCache
 from reelspace.search.compute.filters import Filter, HasId, IsEmpty, IsNull, Match, encode_filter
-from reelspace.search.storage.payload_edits import merged, without
-from reelspace.search.storage.payload_path import KeyRefused, parse_key
 from reelspace.search.compute.payload_rows import MAX_ASKED_COLUMNS, PayloadRows
 from reelspace.search.compute.payloads import PayloadRefused, Payloads, payload_rows
+from reelspace.search.storage.payload_edits import merged, without
+from reelspace.search.storage.payload_path import KeyRefused, parse_key
 
 from .random_filters import KEYS, Draw, as_json, rows_of
 

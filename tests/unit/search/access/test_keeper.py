@@ -19,8 +19,7 @@ from reelspace.search.access.local_backend import LocalBackend
 from reelspace.search.compute import queries
 from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.create import create_collection
-from reelspace.search.scheduling.lease import leave_lease, take_lease
-from reelspace.search.storage.layout import collection_key
+from reelspace.search.scheduling.lease import leave_lease, rebuild_lease, take_lease
 
 from .worlds import TIME_S, ids_of, made, points, write
 
@@ -103,7 +102,7 @@ def test_a_failed_child_is_logged_and_not_tried_again_at_once(tmp_path: Path, ca
 
 def test_a_shard_that_another_gateway_builds_is_left_to_it(tmp_path: Path) -> None:
     store, told = LocalStore(tmp_path / "store"), tmp_path / "told"
-    key = collection_key(OVERDUE[0], "shards/0/rebuild.json")
+    key = rebuild_lease(*OVERDUE)
     assert take_lease(store, key, "another", 60.0)
     run_keeper(store, script(told), told.exists, 0.3)
     assert not told.exists()
