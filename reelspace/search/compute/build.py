@@ -243,10 +243,10 @@ def _without_self(rows_QK: Ints, rows_Q: Ints) -> Ints:
 
 
 def recall_of(found_QK: NDArray[np.int64], exact_QK: NDArray[np.int64]) -> float:
-    """Give the share of the exact hits that were found, over all queries."""
+    """Give the share of the exact hits that were found, over all queries; 1 where there are none to find."""
     wanted_QK = exact_QK >= 0
     found = [np.isin(exact_K, found_K) & wanted_K for found_K, exact_K, wanted_K in zip(found_QK, exact_QK, wanted_QK, strict=True)]
-    return float(np.sum(found) / max(1, wanted_QK.sum()))
+    return float(np.sum(found) / wanted_QK.sum()) if wanted_QK.any() else 1.0
 
 
 def _efforts(whole: int, first: int) -> Iterator[int]:
