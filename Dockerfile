@@ -25,6 +25,8 @@ COPY backends /opt/reelspace/backends
 USER 65532
 
 FROM base AS search
+# Many small products at a time: one thread each.
+ENV OPENBLAS_NUM_THREADS=1
 RUN pip install --no-cache-dir --require-hashes -r requirements/search.lock \
  && pip install --no-cache-dir --no-deps . && pip install --no-cache-dir --no-deps kfp==2.17.0
 COPY backends /opt/reelspace/backends

@@ -1,5 +1,7 @@
 """`reelspace search`: serve collections, fill them, look at them, and ask them. Rooms load inside commands so that help stays fast."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,9 +49,84 @@ def serve(
     replicas: Annotated[int, typer.Option(min=1, max=16, help="Triton servers, each with every shard.")] = 1,
 ) -> None:
     """Serve a directory in Qdrant's dialect over HTTP and gRPC until Ctrl-C or SIGTERM; one line of JSON says when it answers."""
+    # Before numpy loads: many small products at a time go through one thread each, more would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from reelspace.core.errors import UserError
     from reelspace.gateway.servers import ServePlan, serve_search
 
     if replicas != 1 and not triton:
         raise UserError("--replicas are of Triton servers: add --triton, or use --processes")
     serve_search(ServePlan(directory, host, port, grpc_port, processes, replicas if triton else 0))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="File of rows: .parquet, .npy, .fvecs or .bvecs.")],
+    collection: Name,
+    directory: SomeDir = None,
+    url: SomeUrl = None,
+    id_column: Annotated[str | None, typer.Option("--id", help="Parquet: column of ids; `id` if not given.")] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option("--vector", help="Parquet: column of vectors, or NAME=COLUMN; every list of floats if not given.")
+    ] = None,
+    payload: Annotated[str | None, typer.Option("--payload", help="Parquet: column of JSON objects; `payload` if not given.")] = None,
+    ids: Annotated[Path | None, typer.Option("--ids", help="Other formats: .npy file of ids; row numbers if not given.")] = None,
+    metric: Annotated[str | None, typer.Option(help="New collection: cosine, dot or euclid; cosine if not given.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, max=4096, help="New collection: its shards; 1 if not given.")] = None,
+    recall: Annotated[float | None, typer.Option(help="New collection in a directory: share of the 10 nearest to find; 0.98.")] = None,
+    scratch: Annotated[Path | None, typer.Option(help="Directory for temporary files as large as the rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import rows: build a new collection of them, or upsert them into one that is there."""
+    import os
+    from dataclasses import asdict
+
+    import orjson
+
+    from reelspace.core.errors import UserError
+    from reelspace.core.settings import read
+    from reelspace.core.store import open_store
+    from reelspace.search.compute.build import IndexSettings
+    from reelspace.search.shared_directory import shared_directory
+    from reelspace.search.tables.formats import read_table
+    from reelspace.search.tools.columns import columns_of
+    from reelspace.search.tools.gateway import Gateway
+    from reelspace.search.tools.import_rows import ImportPlan, import_into_gateway, import_into_store, metric_of
+
+    batches = read_table(file, columns=columns_of(file, id_column, vector or [], payload), ids_path=ids)
+    given: dict[str, object] = {"num_threads": os.cpu_count() or 1} | ({} if recall is None else {"recall_target": recall})
+    plan = ImportPlan(collection, metric_of(metric), shards, read(IndexSettings, given), scratch)
+    if (directory is None) == (url is None):
+        raise UserError("expected either --dir or --url")
+    if url is not None:
+        if recall is not None:
+            raise UserError("--recall is of collections that are built in a directory: leave it out, or use --dir")
+        with Gateway(url) as gateway:
+            done = import_into_gateway(gateway, batches, plan)
+    else:
+        store = open_store(directory or "")
+        with shared_directory(store):
+            done = import_into_store(store, batches, plan)
+    what = "new collection" if done.is_new else "collection"
+    line = f"{done.num_rows:,} rows of {file} imported into the {what} {collection!r} in {done.seconds:.1f} s"
+    typer.echo(orjson.dumps(asdict(done)) if as_json else line)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write: .parquet, .npy, .fvecs or .bvecs.")],
+    collection: Name,
+    directory: SomeDir = None,
+    url: SomeUrl = None,
+    vector: Annotated[str | None, typer.Option(help="Name of the only vectors to write; all of them if not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Export every row with its vectors; .npy, .fvecs and .bvecs get the ids in FILE.ids.npy and leave payloads out."""
+    import orjson
+
+    from reelspace.search.tools.export_rows import export_rows
+    from reelspace.search.tools.source import opened_source
+
+    with opened_source(directory, url, collection) as source:
+        num_rows = export_rows(source, file, vector)
+    typer.echo(orjson.dumps({"num_rows": num_rows}) if as_json else f"{num_rows:,} rows of {collection!r} exported to {file}")

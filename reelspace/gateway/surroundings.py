@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import tritonclient.grpc.aio as triton
 
+from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.search.access.backend import Surroundings
@@ -14,6 +15,7 @@ from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
 from reelspace.search.access.triton_backend import TritonBackend
 from reelspace.search.access.triton_shard import CHANNEL_OPTIONS
+from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.storage.layout import SpacePointer
 
@@ -29,7 +31,7 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
         # A gRPC channel belongs to the event loop that it is made in.
         addresses = [*([settings.triton_grpc] if settings.triton_grpc else []), *settings.triton_replicas]
         clients = [triton.InferenceServerClient(address, channel_args=CHANNEL_OPTIONS) for address in addresses]
-        local = LocalBackend(store) if settings.backend == "local" else None
+        local = LocalBackend(store, _hosting(settings, store)) if settings.backend == "local" else None
         first = clients[0] if clients else None
         try:
             yield Surroundings(local or TritonBackend(store, clients, publish_followed), lambda pointer: _encoders(first, pointer))
@@ -40,6 +42,11 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
                 await client.close()
 
     return connect
+
+
+def _hosting(settings: GatewaySettings, store: Store) -> Hosting:
+    # A look at a directory costs microseconds; at another store it would cost more than a search, and the poll has to do.
+    return Hosting(looks_first=settings.share_ports and isinstance(store, LocalStore))
 
 
 def _encoders(client: triton.InferenceServerClient | None, pointer: SpacePointer) -> Mapping[str, Encoder]:

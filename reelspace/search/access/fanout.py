@@ -106,6 +106,7 @@ class Fanout:
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
         self._num_in_flight = 0
+        self._about_to_send = False
 
     async def search(self, query: ShardQuery, timeout_s: float, *, allow_partial: bool = False) -> Found:
         """Find a query's best hits over all shards.
@@ -124,13 +125,17 @@ class Fanout:
         waiting = _Waiting(query, timeout_s, loop.time() + timeout_s, allow_partial, loop.create_future())
         late = loop.call_at(waiting.deadline_s, _answer, waiting)
         self._waiting.append(waiting)
-        self._send()
+        if not self._about_to_send:
+            # What comes in the same turn of the event loop travels together.
+            self._about_to_send = True
+            loop.call_soon(self._send)
         try:
             return await waiting.answer
         finally:
             late.cancel()
 
     def _send(self) -> None:
+        self._about_to_send = False
         while self._waiting and self._num_in_flight < self._settings.max_in_flight:
             members = self._next_members()
             if members:

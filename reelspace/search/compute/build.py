@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from reelspace.search.storage.layout import (
     Collection,
     IndexFacts,
     IndexKind,
+    Metric,
     ShardManifest,
     VectorFacts,
     VectorSettings,
@@ -41,6 +42,8 @@ ROWS_PER_LIST: Final = 39
 LISTS_PER_ROOT: Final = 2.5
 POINTS_PER_CENTROID: Final = 128
 MAX_KEPT_CANDIDATES: Final = 4096
+MAX_CODE_ROWS: Final = 65_536
+"""So many rows tell the range of every number, or the words of a code."""
 FACTORS: Final[dict[str, tuple[float, ...]]] = {"ivf_pq": (4.0, 10.0, 30.0), "ivf_pqfs": (4.0, 10.0, 30.0)}
 """Candidates per hit to try where codes are coarse."""
 PLATEAU: Final = 0.0005
@@ -172,10 +175,20 @@ def _sealed(vectors: BuildVectors, settings: IndexSettings) -> SealedVectors:
         # It orders codes for a search by Hamming distance that nobody here makes, and takes longer than all the rest.
         index.do_polysemous_training = False
     asked_Q, learned = _samples(num_vectors, nlist, settings)
-    index.train(vectors.vectors_PD[learned])
+    _train(index, vectors.vectors_PD, learned, nlist, vectors.settings.metric)
     index.add(vectors.vectors_PD)
     tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), nlist, asked_Q, settings)
     return replace(tuned, rows_P=vectors.rows_P)
+
+
+def _train(index: Any, vectors_PD: Floats, learned: Ints, nlist: int | None, metric: Metric) -> None:
+    """Learn centroids, then codes from fewer rows: faiss copies those it learns codes from twice, which is much of a build's memory."""
+    if nlist is not None:
+        rows_ND = vectors_PD[learned]
+        faiss.extract_index_ivf(index).train_q1(len(rows_ND), faiss.swig_ptr(rows_ND), False, faiss_metric(metric))
+        del rows_ND
+        learned = learned[:: -(-len(learned) // MAX_CODE_ROWS)]
+    index.train(vectors_PD[learned])
 
 
 def _samples(num_vectors: int, nlist: int | None, settings: IndexSettings) -> tuple[Ints, Ints]:

@@ -44,11 +44,13 @@ class Hosting:
     Attributes:
         pinned: the generation to serve for good, as a Triton version does; None serves the one that is current and follows it.
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
+        looks_first: whether `is_behind` looks at the store: where other processes write and nobody tells of it.
     """
 
     placement: Placement = field(default_factory=Placement)
     pinned: ServedGeneration | None = None
     poll_s: float = POLL_S
+    looks_first: bool = False
 
 
 class ShardHost:
@@ -98,6 +100,16 @@ class ShardHost:
         """Answer queries; see service.answer_queries."""
         with self._state:
             return answer_queries(self._shard, queries)
+
+    def search_now(self, queries: Sequence[ShardQuery]) -> tuple[ShardAnswer, float] | None:
+        """Answer queries, with the seconds that took, unless one would have to wait for a change or another search: None then."""
+        if not self._state.acquire(blocking=False):
+            return None
+        try:
+            start_s = time.perf_counter()
+            return answer_queries(self._shard, queries), time.perf_counter() - start_s
+        finally:
+            self._state.release()
 
     def lone(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
         """Answer the usual lone query, ids and scores; None for one that `search` must answer."""
@@ -151,6 +163,16 @@ class ShardHost:
             while self._shard.applied < number and time.monotonic() < deadline_s:
                 time.sleep(MOMENT_S)
         return self._shard.applied
+
+    def is_behind(self) -> bool:
+        """Tell whether the log has a number that is not applied, if the host looks at all; costs one look at one name in the store."""
+        return self._hosting.looks_first and self._store.exists(self._log.key(self._shard.applied + 1))
+
+    def catch_up(self) -> None:
+        """Apply what the log has now."""
+        with self._following:
+            while self._poll():
+                pass
 
     def tell(self) -> None:
         """Say that there is something new in the log, or a new generation."""

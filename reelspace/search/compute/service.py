@@ -37,6 +37,11 @@ def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
     Raises:
         QueryRefused, FilterRefused, KeyRefused: a query is none; see Shard.search.
     """
+    if len(queries) == 1 and not queries[0].excluded:
+        lone = shard.lone(queries[0].vector_D, queries[0].k, queries[0].using, queries[0].where)
+        if lone is not None:
+            rows, scores = lone
+            return _completed(shard, queries, Rows(np.array([rows]), np.array([scores], dtype=np.float32)))
     groups = _groups(queries)
     if len(groups) == 1:
         found = _search(shard, queries)
@@ -46,6 +51,11 @@ def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
             part = _search(shard, [queries[place] for place in places])
             width = part.rows_QK.shape[1]
             found.rows_QK[places, :width], found.scores_QK[places, :width] = part.rows_QK, part.scores_QK
+    return _completed(shard, queries, found)
+
+
+def _completed(shard: Shard, queries: Sequence[ShardQuery], found: Rows) -> ShardAnswer:
+    """Add what else the queries want of their hits."""
     payloads = vectors = None
     if any(query.with_payload for query in queries):
         payloads = _payloads(shard, found.rows_QK, [query.with_payload for query in queries])

@@ -36,6 +36,8 @@ SCAN_ROWS: Final = 2500
 KEPT_ROWS: Final = 20_000
 """So many allowed rows are gathered and kept for filters that are asked for again."""
 MAX_KEPT_BYTES: Final = 256 << 20
+MAX_GUESSES: Final = 1 << 23
+"""So many scores of an exact search are in memory at a time."""
 WIDER: Final = 4
 UNIT: Final = 1e-5
 """Squared lengths this near 1 are left as they are."""
@@ -195,7 +197,13 @@ class Shard:
         positions_A = index.positions(np.flatnonzero(mask_N))
         positions_A = positions_A[positions_A >= 0]
         kept = _Kept((0, 0, 0), positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
-        return self._rank_few(index, vectors_QD, k, kept, None)
+        found = nothing(len(vectors_QD), k)
+        at_once = max(1, MAX_GUESSES // max(1, len(positions_A)))
+        for start in range(0, len(vectors_QD), at_once):
+            some = slice(start, start + at_once)
+            part = self._rank_few(index, vectors_QD[some], k, kept, None)
+            found.rows_QK[some], found.scores_QK[some] = part.rows_QK, part.scores_QK
+        return found
 
     def allowed_rows(self, where: bytes) -> NDArray[np.bool_]:
         """Tell for each row whether it is alive and a filter allows it."""

@@ -160,6 +160,8 @@ class VectorIndex:
         """Give stored vectors of positions of any shape; those of position 0 for -1."""
         num_sealed = len(self._sealed_PD)
         if num_sealed and not self._fresh.num:
+            if len(positions) == num_sealed and positions.ndim == 1 and np.array_equal(positions, np.arange(num_sealed)):
+                return self._sealed_PD  # all of them: no copy of what may be half of the memory
             found: Floats = self._sealed_PD[np.maximum(positions, 0)]
             return found
         fresh = positions >= num_sealed
