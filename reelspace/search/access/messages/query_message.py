@@ -1,8 +1,11 @@
 """Queries as they come over gRPC, in the JSON form that `query_request` checks; vectors stay arrays of float32."""
 
+from functools import lru_cache
 from typing import Any, Final
 
-from reelspace.search.access.filter_message import filter_object
+from qdrant_client.grpc import qdrant_common_pb2 as common_pb2
+
+from reelspace.search.access.filter_message import filter_object, parse_filter_message
 from reelspace.search.access.messages.payload_message import read_payload
 from reelspace.search.access.messages.set_fields import (
     Read,
@@ -15,12 +18,14 @@ from reelspace.search.access.messages.set_fields import (
     with_payload,
     with_vectors,
 )
-from reelspace.search.access.query_request import parse_groups, parse_query, parse_searches
+from reelspace.search.access.query_request import CheckedFilter, encoded, parse_groups, parse_query, parse_searches
 from reelspace.search.access.refusal import RequestRefused, not_served
 from reelspace.search.access.requests import GroupsRequest, QueryRequest
 from reelspace.search.storage.rows import Fields
 
 STRATEGIES: Final = ("average_vector", "best_score", "sum_scores")
+MAX_KNOWN_FILTERS: Final = 1024
+MAX_KNOWN_BYTES: Final = 16_384
 _UNSERVED_VECTORS: Final = {"sparse": "sparse vectors", "multi_dense": "several vectors in one"}
 
 
@@ -44,6 +49,22 @@ def queries_of(message: Any, fields: Fields) -> list[QueryRequest]:
 def groups_of(message: Any, fields: Fields) -> GroupsRequest:
     """Check a `QueryPointGroups` message; RequestRefused as `parse_groups`."""
     return parse_groups(set_fields(message, GROUPS), fields)
+
+
+@lru_cache(maxsize=MAX_KNOWN_FILTERS)
+def _checked(data: bytes) -> CheckedFilter:
+    """Check a filter's message, which services send again and again with other vectors."""
+    return CheckedFilter(encoded(parse_filter_message(common_pb2.Filter.FromString(data))))
+
+
+def _filter(message: Any, where: str) -> Any:
+    data = message.SerializeToString()
+    if len(data) > MAX_KNOWN_BYTES:
+        return filter_object(message, where)
+    try:
+        return _checked(data)
+    except RequestRefused:
+        return filter_object(message, where)  # refused again, under its own place
 
 
 def _document(message: Any, where: str) -> dict[str, Any]:
@@ -90,7 +111,7 @@ _SHARED: Final[dict[str, Read]] = {
     "timeout": read_nothing,
     "query": _query,
     "using": as_is,
-    "filter": filter_object,
+    "filter": _filter,
     "params": _set_params,
     "score_threshold": as_is,
     "limit": as_is,
