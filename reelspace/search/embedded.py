@@ -39,7 +39,7 @@ from reelspace.search.storage.ids import Id, id_order
 from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_collection
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
-from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.rows import Change, Op, RowRefused
 from reelspace.search.storage.writer import Clock
 
 LOCK: Final = "embedded.lock"
@@ -166,7 +166,7 @@ class EmbeddedCollection:
             RowRefused: an id, vector or payload may not be stored; nothing was.
         """
         given = dict(vectors) if isinstance(vectors, Mapping) else {"": vectors}
-        columns = {name: np.asarray(one) for name, one in given.items()}
+        columns = {name: _array(one, RowRefused, f"vectors {name!r}") for name, one in given.items()}
         for name, column in columns.items():
             if column.ndim != 2 or len(column) != len(ids):
                 raise UserError(f"vectors {name!r}: expected {len(ids)} rows, got the shape {list(column.shape)}")
@@ -287,10 +287,17 @@ class EmbeddedCollection:
 
 def _narrowed(vector: ArrayLike) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
-        array = np.asarray(vector)
-        if array.dtype.kind not in "fiu":
-            raise QueryRefused(f"vector: expected numbers, got {array.dtype}")
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.ascontiguousarray(_array(vector, QueryRefused, "vector"), dtype=np.float32)
+
+
+def _array(value: ArrayLike, refused: type[UserError], where: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal length
+        raise refused(f"{where}: expected numbers, as many in each: {error}") from error
+    if array.dtype.kind not in "fiu":
+        raise refused(f"{where}: expected numbers, got {array.dtype}")
+    return array
 
 
 def _records(answer: object) -> list[Record]:

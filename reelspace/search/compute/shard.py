@@ -6,7 +6,6 @@ Every score that leaves is computed from the stored vectors by one function (sco
 Legend: N rows, D dimension, Q queries, K hits, R candidates, A allowed rows, P positions of one vector name.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from reelspace.search.compute.vector_index import SPARE_CANDIDATES, Effort, Seal
 from reelspace.search.storage.entries import Entry
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.points import changed
-from reelspace.search.storage.rows import Op
+from reelspace.search.storage.rows import MAX_SQUARED_LENGTH, Op
 from reelspace.search.storage.rows import Rows as LogRows
 
 MAX_K: Final = 2048
@@ -173,7 +172,7 @@ class Shard:
         if index is None or vector_D.ndim != 1 or len(vector_D) != index.facts.dimension or not 1 <= k <= MAX_K:
             return None
         square = float(vector_D.dot(vector_D))
-        if not (1 - UNIT < square < 1 + UNIT if index.facts.metric == "cosine" else math.isfinite(square)):
+        if not (1 - UNIT < square < 1 + UNIT if index.facts.metric == "cosine" else square <= MAX_SQUARED_LENGTH):
             return None
         if where:
             kept = self._kept.get((where, using))
@@ -264,10 +263,12 @@ class Shard:
             raise QueryRefused(f"vector: expected float32 of length {dimension}, got {vectors_QD.dtype} {list(vectors_QD.shape)}")
         if not 1 <= k <= MAX_K:
             raise QueryRefused(f"limit: expected 1 to {MAX_K} hits, got {k}")
-        # A sum of squares is finite only where every number is.
+        # A sum of squares is so small only where every number is finite.
         squares_Q = [float(vector_D.dot(vector_D)) for vector_D in vectors_QD]
-        if not all(map(math.isfinite, squares_Q)) and not np.isfinite(vectors_QD).all():
-            raise QueryRefused("vector: expected finite numbers, got NaN or infinity")
+        if not all(square <= MAX_SQUARED_LENGTH for square in squares_Q):
+            if not np.isfinite(vectors_QD).all():
+                raise QueryRefused("vector: expected finite numbers, got NaN or infinity")
+            raise QueryRefused(f"vector: expected a squared length of at most {MAX_SQUARED_LENGTH:.3g}: scores would overflow float32")
         if index.facts.metric == "cosine" and not all(1 - UNIT < square < 1 + UNIT for square in squares_Q):
             if not vectors_QD.any(axis=1).all():
                 raise QueryRefused("vector: expected a vector that is not all zeros: cosine needs a direction")
