@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from pydantic import ValidationError
+
 from reelspace.search.access.json_fields import body_object, flag, list_of, name_of, object_of, payload_key, refuse_unknown, required, whole
 from reelspace.search.access.refusal import RequestRefused, kind_of, not_served
 from reelspace.search.access.requests import AliasAction, CreateAlias, CreateCollection, DeleteAlias, RenameAlias
-from reelspace.search.storage.layout import Metric, VectorSettings
+from reelspace.search.storage.layout import IndexTarget, Metric, VectorSettings
 
 MAX_SHARDS: Final = 64
 MAX_VECTORS: Final = 64
@@ -79,7 +81,7 @@ def _vector_name(name: str) -> str:
 
 def _vector(value: Any, where: str) -> VectorSettings:
     given = object_of(value, where)
-    refuse_unknown(given, ("size", "distance", *_VECTOR_TUNING), f"{where}.")
+    refuse_unknown(given, ("size", "distance", "index", *_VECTOR_TUNING), f"{where}.")
     if given.get("datatype") == "float32":
         del given["datatype"]
     _refuse_tuning(given, _VECTOR_TUNING, f"{where}.")
@@ -89,7 +91,18 @@ def _vector(value: Any, where: str) -> VectorSettings:
         raise not_served(f"{where}.distance", "the distance Manhattan")
     if not isinstance(distance, str) or distance not in DISTANCES:
         raise RequestRefused(f"{where}.distance", f"expected one of {', '.join(DISTANCES)}, got {distance!r:.40}")
-    return VectorSettings(dimension=size, metric=DISTANCES[distance])
+    return VectorSettings(dimension=size, metric=DISTANCES[distance], index=_index_target(given.get("index"), f"{where}.index"))
+
+
+def _index_target(value: Any, where: str) -> IndexTarget:
+    """Check what the index of a vector must reach: an extension of ours."""
+    given = object_of({} if value is None else value, where)
+    refuse_unknown(given, tuple(IndexTarget.model_fields), f"{where}.")
+    try:
+        return IndexTarget.model_validate(given, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RequestRefused(f"{where}.{first['loc'][0]}", f"{first['msg']}, got {first['input']!r:.40}") from error
 
 
 def _refuse_tuning(given: Mapping[str, Any], names: tuple[str, ...], place: str) -> None:

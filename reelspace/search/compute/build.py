@@ -4,10 +4,11 @@ Equal rows give equal bytes with one thread: fixed seeds, sums in one order. Leg
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +30,8 @@ from reelspace.search.storage.layout import (
     Collection,
     IndexFacts,
     IndexKind,
-    Metric,
     ShardManifest,
+    TriedIndex,
     VectorFacts,
     VectorSettings,
     json_bytes,
@@ -46,6 +47,9 @@ MAX_CODE_ROWS: Final = 65_536
 """So many rows tell the range of every number, or the words of a code."""
 FACTORS: Final[dict[str, tuple[float, ...]]] = {"ivf_pq": (4.0, 10.0, 30.0), "ivf_pqfs": (4.0, 10.0, 30.0)}
 """Candidates per hit to try where codes are coarse."""
+KINDS: Final[tuple[IndexKind, ...]] = ("ivf_sq8", "ivf_pq", "ivf_pqfs", "hnsw")
+SAMPLED_ROWS: Final = 50_000
+NUM_TIMINGS: Final = 3
 PLATEAU: Final = 0.0005
 PLATEAU_FROM: Final = 16
 
@@ -53,13 +57,22 @@ PLATEAU_FROM: Final = 16
 class IndexSettings(Settings):
     """How shards are indexed."""
 
-    kind: IndexKind = Field("ivf_sq8", description="Index of shards with many rows.")
+    kind: IndexKind | Literal["auto"] = Field("ivf_sq8", description="Index of shards with many rows; auto measures and chooses.")
     flat_below: int = Field(20_000, ge=1, description="Shards with fewer rows compare with every row.")
     recall_target: float = Field(0.98, gt=0, le=1, description="Share of the 10 nearest that an approximate index must find.")
     num_recall_queries: int = Field(256, ge=16, le=10_000, description="Rows sampled per shard to choose and prove the effort.")
+    max_code_bytes: int | None = Field(None, ge=1, description="auto: bytes per vector that codes and graph may take.")
     rerank_factor: float = Field(1.0, ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
     seed: int = Field(0, ge=0, description="Seed of the sample.")
     num_threads: int = Field(1, ge=1, le=256, description="Threads of a build; with one, equal rows give equal bytes.")
+
+
+class TargetOutOfReach(UserError):
+    """A kind of index that cannot find what was asked; `best` is the recall it reached."""
+
+    def __init__(self, kind: str, target: float, best: float) -> None:
+        super().__init__(f"recall_target {target} is out of reach: {kind} gives {best:.4f} at most; raise rerank_factor or flat_below")
+        self.best = best
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,31 +177,98 @@ def build_parts(rows: BuildRows, settings: IndexSettings) -> ShardParts:
 
 
 def _sealed(vectors: BuildVectors, settings: IndexSettings) -> SealedVectors:
+    settings = settings_for(vectors.settings, settings)
+    if settings.kind == "flat" or len(vectors.vectors_PD) < settings.flat_below:
+        return SealedVectors(_facts(vectors, _flat_facts(settings)), None, vectors.vectors_PD, vectors.rows_P)
+    if settings.kind != "auto":
+        return indexed(vectors, settings.kind, settings)
+    tried = measure_kinds(vectors, settings)
+    sealed = indexed(vectors, choose(tried, settings), settings)
+    index = sealed.facts.index.model_copy(update={"tried": tuple(tried)})
+    return replace(sealed, facts=sealed.facts.model_copy(update={"index": index}))
+
+
+def settings_for(vectors: VectorSettings, settings: IndexSettings) -> IndexSettings:
+    """Give what a vector name's own target changes of the builder's settings."""
+    target = vectors.index
+    given = {"kind": target.kind, "recall_target": target.recall, "max_code_bytes": target.max_code_bytes}
+    return settings.model_copy(update={key: value for key, value in given.items() if value is not None})
+
+
+def measure_kinds(vectors: BuildVectors, settings: IndexSettings) -> list[TriedIndex]:
+    """Index sampled rows in every kind that may reach the target, and measure bytes, recall and time of each.
+
+    Which kind is best depends little on the number of rows; how far it must look is found anew for all of them.
+    """
+    num_vectors = len(vectors.vectors_PD)
+    sample = np.sort(rng(settings.seed, "autotune").permutation(num_vectors)[:SAMPLED_ROWS])
+    some = BuildVectors(vectors.settings, vectors.vectors_PD[sample])
+    tried = []
+    for kind in KINDS:
+        try:
+            sealed = indexed(some, kind, settings)
+        except TargetOutOfReach as error:
+            tried.append(TriedIndex(kind=kind, code_bytes=0.0, recall_at_10=error.best, query_us=0.0))
+            continue
+        size_bytes = faiss.serialize_index(sealed.index).nbytes / len(sample)
+        tried.append(
+            TriedIndex(kind=kind, code_bytes=size_bytes, recall_at_10=sealed.facts.index.recall_at_10, query_us=_query_us(sealed, settings))
+        )
+    return tried
+
+
+def choose(tried: Sequence[TriedIndex], settings: IndexSettings) -> IndexKind:
+    """Give the fastest kind that reaches the target within the budget.
+
+    Raises:
+        UserError: none does; the message gives what each reached.
+    """
+    budget = settings.max_code_bytes or math.inf
+    good = [one for one in tried if one.recall_at_10 >= settings.recall_target and one.code_bytes <= budget]
+    if not good:
+        reached = "; ".join(f"{one.kind} {one.recall_at_10:.4f} at {one.code_bytes:.0f} bytes" for one in tried)
+        raise UserError(f"no index reaches recall {settings.recall_target} within {budget:g} bytes per vector: {reached}")
+    return min(good, key=lambda one: one.query_us).kind
+
+
+def _query_us(sealed: SealedVectors, settings: IndexSettings) -> float:
+    shard, (asked_Q, _) = Shard(_alone(sealed)), _samples(len(sealed.vectors_PD), sealed.facts.index.nlist, settings)
+    times = []
+    for _ in range(NUM_TIMINGS):
+        start_s = time.process_time()
+        for row in asked_Q.tolist():
+            shard.search(sealed.vectors_PD[row : row + 1], RECALL_AT)
+        times.append(time.process_time() - start_s)
+    return 1e6 * min(times) / len(asked_Q)
+
+
+def indexed(vectors: BuildVectors, kind: IndexKind, settings: IndexSettings) -> SealedVectors:
+    """Index vectors in one kind, with the effort that reaches the target.
+
+    Raises:
+        TargetOutOfReach: no effort does.
+    """
     num_vectors, dimension = len(vectors.vectors_PD), vectors.settings.dimension
-    facts = VectorFacts(dimension=dimension, metric=vectors.settings.metric, num_vectors=num_vectors, index=_flat_facts(settings))
-    if settings.kind == "flat" or num_vectors < settings.flat_below:
-        return SealedVectors(facts, None, vectors.vectors_PD, vectors.rows_P)
     faiss.omp_set_num_threads(settings.num_threads)
-    nlist = None if settings.kind == "hnsw" else num_lists(num_vectors)
-    index = faiss.index_factory(dimension, _factory(settings.kind, nlist, dimension), faiss_metric(vectors.settings.metric))
-    if settings.kind == "ivf_pq":
+    nlist = None if kind == "hnsw" else num_lists(num_vectors)
+    index = faiss.index_factory(dimension, _factory(kind, nlist, dimension), faiss_metric(vectors.settings.metric))
+    if nlist is not None:
+        index.cp.max_points_per_centroid = POINTS_PER_CENTROID
+        index.cp.seed = 1234 + settings.seed
+    if kind == "ivf_pq":
         # It orders codes for a search by Hamming distance that nobody here makes, and takes longer than all the rest.
         index.do_polysemous_training = False
     asked_Q, learned = _samples(num_vectors, nlist, settings)
-    _train(index, vectors.vectors_PD, learned, nlist, vectors.settings.metric)
+    index.train(vectors.vectors_PD[learned])
     index.add(vectors.vectors_PD)
-    tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), nlist, asked_Q, settings)
+    facts = _facts(vectors, _flat_facts(settings).model_copy(update={"kind": kind, "nlist": nlist}))
+    tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), asked_Q, settings)
     return replace(tuned, rows_P=vectors.rows_P)
 
 
-def _train(index: Any, vectors_PD: Floats, learned: Ints, nlist: int | None, metric: Metric) -> None:
-    """Learn centroids, then codes from fewer rows: faiss copies those it learns codes from twice, which is much of a build's memory."""
-    if nlist is not None:
-        rows_ND = vectors_PD[learned]
-        faiss.extract_index_ivf(index).train_q1(len(rows_ND), faiss.swig_ptr(rows_ND), False, faiss_metric(metric))
-        del rows_ND
-        learned = learned[:: -(-len(learned) // MAX_CODE_ROWS)]
-    index.train(vectors_PD[learned])
+def _facts(vectors: BuildVectors, index: IndexFacts) -> VectorFacts:
+    made = vectors.settings
+    return VectorFacts(dimension=made.dimension, metric=made.metric, num_vectors=len(vectors.vectors_PD), index=index)
 
 
 def _samples(num_vectors: int, nlist: int | None, settings: IndexSettings) -> tuple[Ints, Ints]:
@@ -210,24 +290,17 @@ def _factory(kind: IndexKind, nlist: int | None, dimension: int) -> str:
     return "HNSW32,SQ8" if kind == "hnsw" else f"IVF{nlist},{names[kind]}"
 
 
-def _tuned(sealed: SealedVectors, nlist: int | None, rows_Q: Ints, settings: IndexSettings) -> SealedVectors:
+def _tuned(sealed: SealedVectors, rows_Q: Ints, settings: IndexSettings) -> SealedVectors:
     """Choose the least effort that reaches the target on sampled rows, each without itself."""
-    num_vectors = len(sealed.vectors_PD)
+    num_vectors, made = len(sealed.vectors_PD), sealed.facts.index
     vectors_QD = sealed.vectors_PD[rows_Q]
     exact = Shard(_alone(sealed)).search_exactly(vectors_QD, RECALL_AT + 1).rows_QK
     exact_QK, best = _without_self(exact, rows_Q), 0.0
-    for factor in FACTORS.get(settings.kind, (1.0, 4.0)):
+    for factor in FACTORS.get(made.kind, (1.0, 4.0)):
         before = 0.0
-        for effort in _efforts(nlist or min(num_vectors, MAX_KEPT_CANDIDATES), 1 if nlist else 16):
-            facts = IndexFacts(
-                kind=settings.kind,
-                nlist=nlist,
-                effort=effort,
-                rerank_factor=max(factor, settings.rerank_factor),
-                recall_at_10=0.0,
-                recall_target=settings.recall_target,
-                num_recall_queries=len(rows_Q),
-            )
+        for effort in _efforts(made.nlist or min(num_vectors, MAX_KEPT_CANDIDATES), 1 if made.nlist else 16):
+            changes = {"effort": effort, "rerank_factor": max(factor, settings.rerank_factor), "num_recall_queries": len(rows_Q)}
+            facts = made.model_copy(update=changes)
             tried = replace(sealed, facts=sealed.facts.model_copy(update={"index": facts}))
             found = Shard(_alone(tried), num_threads=settings.num_threads).search(vectors_QD, RECALL_AT + 1).rows_QK
             recall = recall_of(_without_self(found, rows_Q), exact_QK)
@@ -238,8 +311,7 @@ def _tuned(sealed: SealedVectors, nlist: int | None, rows_Q: Ints, settings: Ind
             if effort > PLATEAU_FROM and recall - before < PLATEAU:
                 break  # what is missed lies in visited lists: only more candidates can help
             before = recall
-    target = settings.recall_target
-    raise UserError(f"recall_target {target} is out of reach: {settings.kind} gives {best:.4f} at most; raise rerank_factor or flat_below")
+    raise TargetOutOfReach(made.kind, settings.recall_target, best)
 
 
 def _alone(sealed: SealedVectors) -> ShardParts:

@@ -38,11 +38,20 @@ SpaceId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 S = TypeVar("S", bound=Settings)
 
 
+class IndexTarget(Settings):
+    """What the index of a vector name must reach; None leaves it to who builds."""
+
+    kind: IndexKind | Literal["auto"] | None = Field(None, description="Kind of index; auto measures the kinds and takes the fastest.")
+    recall: float | None = Field(None, gt=0, le=1, description="Share of the 10 nearest that must be found.")
+    max_code_bytes: int | None = Field(None, ge=1, description="auto: bytes per vector that codes and graph may take in memory.")
+
+
 class VectorSettings(Settings):
     """The vectors of one name."""
 
     dimension: int = Field(ge=1, le=65_536, description="Length of a vector.")
     metric: Metric = Field("cosine", description="Score: cosine of the angle, inner product (dot), or Euclidean distance (euclid).")
+    index: IndexTarget = Field(default_factory=IndexTarget, description="What its index must reach.")
 
 
 class Collection(Settings):
@@ -78,6 +87,15 @@ class FileFacts(Settings):
     size_bytes: int = Field(ge=0)
 
 
+class TriedIndex(Settings):
+    """One kind of index as it was measured on sampled rows."""
+
+    kind: IndexKind
+    code_bytes: float = Field(ge=0, description="Bytes per vector of codes, graph and centroids.")
+    recall_at_10: float = Field(ge=0, le=1)
+    query_us: float = Field(ge=0, description="Microseconds of one thread per query at that recall.")
+
+
 class IndexFacts(Settings):
     """How the index of one vector name is searched, and the proof that it finds what it should."""
 
@@ -88,6 +106,7 @@ class IndexFacts(Settings):
     recall_at_10: float = Field(ge=0, le=1, description="Share of the 10 nearest found, measured at build on sampled rows.")
     recall_target: float = Field(ge=0, le=1, description="What the effort was chosen for.")
     num_recall_queries: int = Field(ge=0, description="Rows sampled to measure the recall.")
+    tried: tuple[TriedIndex, ...] = Field((), description="auto: what the choice was made of.")
 
 
 class VectorFacts(Settings):

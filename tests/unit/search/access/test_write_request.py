@@ -11,7 +11,7 @@ from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.requests import CreateAlias, DeleteAlias, PayloadEdit, PointsSelector, RenameAlias, Upsert
 from reelspace.search.access.write_request import fits_depth, parse_operations, parse_upsert
 from reelspace.search.compute.filters import Filter, Match, encode_filter
-from reelspace.search.storage.layout import VectorSettings
+from reelspace.search.storage.layout import IndexTarget, VectorSettings
 from reelspace.search.storage.rows import Op, VectorField, rows_of
 
 SINGLE = {"": VectorField(2, "cosine")}
@@ -175,6 +175,8 @@ def test_a_new_collection_has_one_vector_or_several_by_name() -> None:
     named = parse_create({"vectors": vectors, "shard_number": 3, "replication_factor": 1, "hnsw_config": {}, "on_disk_payload": False})
     assert named.vectors == {"text": VectorSettings(dimension=4, metric="dot"), "size": VectorSettings(dimension=2, metric="euclid")}
     assert named.num_shards == 3
+    target = {"kind": "auto", "recall": 0.9, "max_code_bytes": 80}
+    assert parse_create({"vectors": {"size": 4, "distance": "Cosine", "index": target}}).vectors[""].index == IndexTarget(**target)
 
 
 GOOD_VECTOR = {"size": 4, "distance": "Cosine"}
@@ -195,6 +197,9 @@ CREATE_REFUSED = [
     ({"vectors": GOOD_VECTOR, "replication_factor": 2}, 501, "replication_factor"),
     ({"vectors": GOOD_VECTOR, "shard_number": 0}, 400, "shard_number"),
     ({"vectors": GOOD_VECTOR, "shards": 2}, 400, "shards"),
+    ({"vectors": GOOD_VECTOR | {"index": {"recall": 2}}}, 400, "vectors.index.recall"),
+    ({"vectors": GOOD_VECTOR | {"index": {"kind": "tree"}}}, 400, "vectors.index.kind"),
+    ({"vectors": GOOD_VECTOR | {"index": {"nprobe": 3}}}, 400, "vectors.index.nprobe"),
 ]
 
 
