@@ -87,12 +87,16 @@ def recall_at_k(found: Sequence[Sequence[int]], exact_QK: Ints) -> float:
 
 
 def time_queries(url: str, queries_QD: Floats, collection: str, concurrency: int, num_queries: int) -> tuple[NDArray[np.float64], float]:
-    """Ask in a closed loop; gives each query's seconds, and the seconds from the first to the last.
+    """Ask in a closed loop; gives each query's seconds, and the seconds from the first to the last."""
+    bodies = [orjson.dumps({"query": query_D.tolist(), "limit": K}) for query_D in queries_QD]
+    return time_requests(url, f"/collections/{collection}/points/query", bodies, concurrency, num_queries)
+
+
+def time_requests(url: str, path: str, bodies: Sequence[bytes], concurrency: int, num_queries: int) -> tuple[NDArray[np.float64], float]:
+    """Post bodies in turn in a closed loop; gives each request's seconds, and the seconds from the first to the last.
 
     The clients are threads over bare HTTP connections: on a small machine a richer client would take the server's processor.
     """
-    bodies = [orjson.dumps({"query": query_D.tolist(), "limit": K}) for query_D in queries_QD]
-    path = f"/collections/{collection}/points/query"
     shares = np.array_split(np.arange(num_queries), concurrency)
     barrier = threading.Barrier(concurrency + 1)
     with ThreadPoolExecutor(concurrency) as pool:
