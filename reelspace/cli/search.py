@@ -130,3 +130,79 @@ def export(
     with opened_source(directory, url, collection) as source:
         num_rows = export_rows(source, file, vector)
     typer.echo(orjson.dumps({"num_rows": num_rows}) if as_json else f"{num_rows:,} rows of {collection!r} exported to {file}")
+
+
+@app.command()
+def verify(
+    directory: Dir,
+    as_json: Json = False,
+) -> None:
+    """Check every byte of every collection, pointers, logs, rows and recall; names what is damaged and ends with 2."""
+    from dataclasses import asdict
+
+    import orjson
+
+    from reelspace.core.errors import CorruptArtifact
+    from reelspace.core.store import open_store
+    from reelspace.search.tools.verification import lines, verify_store
+
+    found = verify_store(open_store(directory))
+    typer.echo(orjson.dumps(asdict(found)) if as_json else "\n".join(lines(found)))
+    if found.damages:
+        raise CorruptArtifact(f"{len(found.damages)} damages in {directory}: restore from a snapshot, or from where the rows came from")
+
+
+@app.command()
+def inspect(
+    directory: SomeDir = None,
+    url: SomeUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show collections: generations, rows, what lies beside the generations, log numbers, bytes."""
+    import orjson
+
+    from reelspace.core.errors import UserError
+    from reelspace.core.store import open_store
+    from reelspace.search.tools.gateway import Gateway
+    from reelspace.search.tools.inspection import inspect_gateway, inspect_store, lines
+
+    if (directory is None) == (url is None):
+        raise UserError("expected either --dir or --url")
+    if url is not None:
+        with Gateway(url) as gateway:
+            found = inspect_gateway(gateway)
+    else:
+        found = inspect_store(open_store(directory or ""))
+    typer.echo(orjson.dumps(found) if as_json else "\n".join(lines(found)))
+
+
+@app.command()
+def bench(
+    collection: Name,
+    directory: SomeDir = None,
+    url: SomeUrl = None,
+    vector: Annotated[str | None, typer.Option(help="Name of the vectors, where there are several.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Queries at a time.")] = 8,
+    queries: Annotated[int, typer.Option(min=1, help="Queries that are timed.")] = 2000,
+    sampled: Annotated[int, typer.Option(min=1, max=10_000, help="Rows drawn as queries, each once for the recall.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Measure recall, rate and latency of search on a collection's own vectors."""
+    from dataclasses import asdict
+
+    import orjson
+
+    import reelspace.search
+    from reelspace.search.tools.bench import BenchPlan, bench_embedded, bench_gateway, line, vector_of
+    from reelspace.search.tools.gateway import Gateway
+    from reelspace.search.tools.source import opened_source
+
+    with opened_source(directory, url, collection) as source:
+        plan = BenchPlan(vector_of(source, vector), sampled, concurrency, queries)
+        if url is not None:
+            with Gateway(url) as gateway:
+                figures = bench_gateway(gateway, collection, source, plan)
+        else:
+            with reelspace.search.open(directory or "") as database:
+                figures = bench_embedded(database.collection(collection), source, plan)
+    typer.echo(orjson.dumps(asdict(figures)) if as_json else line(figures))

@@ -85,7 +85,7 @@ class Log:
         Killed in between, the next call removes what is left.
         """
         floor = raise_floor(self.store, self.floor_key, floor)
-        for number in _numbers(self.store, self.collection, self.shard):
+        for number in log_numbers(self.store, self.collection, self.shard):
             if number <= floor:
                 self.store.delete(self.key(number))
         return floor
@@ -103,7 +103,7 @@ def log_key(collection: str, shard: int, name: str) -> str:
 
 def last_number(store: Store, collection: str, shard: int) -> int:
     """Give the highest number of a shard's log in the store, 0 if there is none."""
-    return max(_numbers(store, collection, shard), default=0)
+    return max(log_numbers(store, collection, shard), default=0)
 
 
 def truncate(log: Log, contains_log: int, now_us: int, window_s: float = RETRY_WINDOW_S) -> int:
@@ -122,7 +122,8 @@ def truncate(log: Log, contains_log: int, now_us: int, window_s: float = RETRY_W
     return log.drop(numbers[old - 1]) if old else log.drop(0)
 
 
-def _numbers(store: Store, collection: str, shard: int) -> list[int]:
+def log_numbers(store: Store, collection: str, shard: int) -> list[int]:
+    """Give the numbers of a shard's log in the store, those below the floor that are not removed yet included."""
     prefix = log_key(collection, shard, "")
     names = (_NAME.fullmatch(key.removeprefix(prefix)) for key in store.list(prefix))
     return [int(name[1]) for name in names if name]
