@@ -24,6 +24,9 @@ class GatewaySettings(Settings):
 
     store: str = Field(min_length=1, description="Directory or s3://bucket/prefix that holds what was promoted.")
     backend: Literal["local", "triton"] = Field("triton", description="Where shards run: in this process, or on Triton.")
+    mapped_in: str | None = Field(
+        None, min_length=1, description="local: directory for copies of mapped files; None holds vectors and codes in memory."
+    )
     triton_grpc: Address | None = Field(None, description="host:port of Triton's gRPC, for shards and the text encoder; None without.")
     triton_http: Address | None = Field(None, description="host:port of Triton's HTTP, for the V2 protocol; None without.")
     triton_replicas: tuple[Address, ...] = Field((), description="host:port of the gRPC of further Tritons, each with every shard.")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import tritonclient.grpc.aio as triton
@@ -15,6 +16,7 @@ from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
 from reelspace.search.access.triton_backend import TritonBackend
 from reelspace.search.access.triton_shard import CHANNEL_OPTIONS
+from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.storage.layout import SpacePointer
@@ -46,7 +48,8 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
 
 def _hosting(settings: GatewaySettings, store: Store) -> Hosting:
     # A look at a directory costs microseconds; at another store it would cost more than a search, and the poll has to do.
-    return Hosting(looks_first=settings.share_ports and isinstance(store, LocalStore))
+    placement = Placement(mapped_in=None if settings.mapped_in is None else Path(settings.mapped_in))
+    return Hosting(placement, looks_first=settings.share_ports and isinstance(store, LocalStore))
 
 
 def _encoders(client: triton.InferenceServerClient | None, pointer: SpacePointer) -> Mapping[str, Encoder]:

@@ -62,12 +62,12 @@ class Hit(NamedTuple):
 class Database:
     """Collections in one directory."""
 
-    def __init__(self, directory: str | Path, placement: Placement | None = None) -> None:
+    def __init__(self, directory: str | Path, *, mapped: bool = False) -> None:
         """Open or make a database; see `reelspace.search.open`."""
         Path(directory).mkdir(parents=True, exist_ok=True)
         self._lock = _locked(Path(directory) / LOCK)
         self._store = LocalStore(Path(directory))
-        self._placement = placement or Placement()
+        self._placement = Placement(mapped_in=Path(directory) if mapped else None)
         self._open: dict[str, EmbeddedCollection] = {}
 
     @property

@@ -62,6 +62,7 @@ class World:
         for client in clients:
             client.stopping = True
         for fork in self.draw.sample([*gateways, writer, builder], 4):
+            assert fork is victim or fork.is_alive, "\n".join(fork.lines)
             self.num_kills += 1
             fork.kill()
         for client in clients:

@@ -7,9 +7,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Final, TypeVar
 
-from reelspace.core.errors import ReelspaceError, TemporaryError, UserError
+from reelspace.core.errors import ArtifactMissing, CorruptArtifact, ReelspaceError, TemporaryError, UserError
 from reelspace.search.access.shard_client import ModelRefused, ShardFailed, ShardTimeout
 from reelspace.search.compute.host import ShardBehind, ShardHost
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
@@ -56,7 +57,8 @@ class LocalShard:
 
     async def _catch_up(self, timeout_s: float) -> None:
         if self._host.is_behind():
-            await self._run(self._host.catch_up, timeout_s)
+            with suppress(ShardFailed):  # what is loaded goes on answering, and the host says why it does not follow
+                await self._run(self._host.catch_up, timeout_s)
 
     def _timed(self, queries: Sequence[ShardQuery]) -> ShardAnswer:
         start_s = time.perf_counter()
@@ -73,6 +75,8 @@ class LocalShard:
                 return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         except (TimeoutError, ShardBehind) as error:
             raise ShardTimeout(f"the shard did not answer within {timeout_s:.3g} s") from error
+        except (CorruptArtifact, ArtifactMissing) as error:
+            raise ShardFailed(str(error)) from error
         except UserError as error:
             raise ModelRefused(str(error)) from error
         except (TemporaryError, ReelspaceError) as error:

@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from reelspace.core.errors import CorruptArtifact
+from reelspace.core.errors import ArtifactMissing, CorruptArtifact
+from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.search.compute.library import faiss
 from reelspace.search.compute.payloads import Payloads
@@ -54,9 +55,13 @@ UNIT: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a shard works: GPU ordinal or None for the processor, threads of one search, and a directory for files that are mapped.
+    """Where a shard works.
 
-    With a directory, vectors and codes are mapped from files there and read when they are needed; without, they are in memory.
+    Attributes:
+        device: GPU ordinal, None for the processor.
+        num_threads: of one search.
+        mapped_in: directory for copies of files that are mapped and read as they are needed (a store that is a directory is mapped
+            itself); None holds vectors and codes in memory.
     """
 
     device: int | None = None
@@ -131,13 +136,20 @@ class _Files:
         return data
 
     def _mapped(self, name: str) -> Path:
+        """Give a file to map: the store's own where it is a directory, else a copy, fetched again if its bytes are no longer right."""
         assert self._directory is not None
-        path, facts, key = self._directory / name, self._manifest.files[name], self._key(name)
-        if not path.exists():
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._store.get_file(key, path)
+        facts, key = self._manifest.files[name], self._key(name)
+        if isinstance(self._store, LocalStore):
+            path = self._store.root / key
+            if not path.exists():
+                raise ArtifactMissing(f"{key} is not in {self._store.url}")
+        else:
+            path = self._directory / name
+            if not path.exists() or _facts(path) != facts:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._store.get_file(key, path)
         found = _facts(path)
-        self._check(f"{key} (its copy {path})", found.size_bytes, found.sha256, facts)
+        self._check(key, found.size_bytes, found.sha256, facts)
         return path
 
     def _key(self, name: str) -> str:

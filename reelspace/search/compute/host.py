@@ -28,6 +28,8 @@ from reelspace.search.storage.reader import LogGap, LogTail, read_from
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
+PATIENCE_S: Final = 60.0
+"""A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
 T = TypeVar("T")
@@ -71,6 +73,7 @@ class ShardHost:
         self._following = threading.Lock()
         self._told = threading.Event()
         self._closed = False
+        self._refused: tuple[ServedGeneration, float] | None = None
         self._served, self._shard = self._load()
         self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
         self._thread.start()
@@ -244,12 +247,16 @@ class ShardHost:
         with self._state:
             self._shard.apply(entry)
 
-    def _refresh(self) -> None:
+    def _refresh(self, *, patiently: bool = False) -> None:
         # The log first: a next generation that cannot be loaded keeps no write from being seen.
         while self._poll():
             pass
-        if self._hosting.pinned is None and self._current() != self._served:
-            self._move()
+        if self._hosting.pinned is not None or (current := self._current()) == self._served:
+            return
+        if patiently and self._refused is not None and self._refused[0] == current and time.monotonic() < self._refused[1]:
+            return
+        self._refused = current, time.monotonic() + PATIENCE_S
+        self._move()
 
     def _follow(self) -> None:
         while not self._closed:
@@ -257,7 +264,8 @@ class ShardHost:
             self._told.clear()
             try:
                 if not self._closed:
-                    self.refresh()
+                    with self._following:
+                        self._refresh(patiently=True)
             except (ReelspaceError, OSError) as error:
                 # What is loaded goes on answering; the store may be back at the next look.
                 log_event("shard_not_followed", shard=self._number, collection=self._collection.full_name, error=str(error))

@@ -34,7 +34,7 @@ SCAN_ROWS: Final = 2500
 """So few allowed rows are compared one by one at once; more only when a filter is asked for again."""
 KEPT_ROWS: Final = 20_000
 """So many allowed rows are gathered and kept for filters that are asked for again."""
-MAX_KEPT_BYTES: Final = 256 << 20
+MAX_KEPT_BYTES: Final = 64 << 20
 MAX_GUESSES: Final = 1 << 23
 """So many scores of an exact search are in memory at a time."""
 WIDER: Final = 4

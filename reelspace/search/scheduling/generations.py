@@ -79,11 +79,11 @@ def point_shards(
 
     Args:
         contains_log: by shard, the log number up to which the generation holds the rows.
-        anew: the generations may hold less of the log than the current ones.
+        anew: the generations may be earlier ones, and hold less of the log.
 
     Raises:
-        PreconditionFailed: another process flipped the pointer meanwhile, or to a generation that holds more of the log, of which
-            objects may be dropped by now.
+        PreconditionFailed: another process flipped the pointer meanwhile, or to a later generation or more of the log: files of
+            an earlier one may be removed by now, and objects that it does not hold dropped.
     """
     key = collection_key(collection, "current.json")
     states = {
@@ -97,7 +97,8 @@ def point_shards(
     current = parse(CurrentGenerations, data, f"{key} in {store.url}")
     for shard, state in states.items():
         known = current.shards.get(shard)
-        if not anew and known is not None and known.contains_log > state.contains_log:
+        ahead = known is not None and (known.contains_log > state.contains_log or known.generation > state.generation)
+        if not anew and known is not None and ahead:
             what = f"generation {state.generation} of shard {shard} of {collection} holds its log up to {state.contains_log}"
             raise PreconditionFailed(f"{what}, generation {known.generation} meanwhile up to {known.contains_log}: build it again")
     if {**current.shards, **states} != current.shards:

@@ -20,11 +20,11 @@ from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.generations import point_shards, publish_shard
 from reelspace.search.storage.layout import (
     Collection,
-    CurrentGenerations,
     ServedGeneration,
     ShardManifest,
     collection_key,
     generation_key,
+    read_current,
     read_file,
 )
 from reelspace.search.storage.log import Log, truncate
@@ -36,13 +36,13 @@ KEPT_GENERATIONS: Final = 2
 def rebuild_shard(store: Store, collection: Collection, shard: int, settings: IndexSettings, scratch: Path) -> ServedGeneration:
     """Build the next generation of a shard from all that is in its log now, and make it current.
 
-    Killed at any moment, it leaves the current generation as it is; two at a time both finish, and one of them stays current.
+    Killed at any moment, it leaves the current generation as it is; of two at a time the one with the higher number stays current.
 
     Args:
         scratch: a directory for the new files; what is made there stays for the caller to remove.
 
     Raises:
-        PreconditionFailed: another process moved the pointer meanwhile, or to more of the log: nothing changed, try again.
+        PreconditionFailed: another process moved the pointer meanwhile, or had moved it to a later generation: nothing changed.
     """
     with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
         rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))
@@ -76,12 +76,16 @@ def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
 
 
 def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> None:
-    """Remove generations before the one that was current before, and what of the log it holds and no retry needs."""
+    """Remove generations before the one that was current before, and what of the log it holds and no retry needs.
+
+    One that a killed builder left without its manifest counts for nothing, and goes with those around it.
+    """
     name = collection.full_name
-    current = read_file(store, CurrentGenerations, collection_key(name, "current.json")).shards[str(shard)].generation
+    current = read_current(store, name, collection.num_shards).shards[str(shard)].generation
     prefix = collection_key(name, f"shards/{shard}/generations/")
     numbers = sorted({int(key.removeprefix(prefix).partition("/")[0]) for key in store.list(prefix)})
-    kept = [number for number in numbers if number <= current][-KEPT_GENERATIONS:]
+    whole = [number for number in numbers if number <= current and store.exists(generation_key(name, shard, number, MANIFEST))]
+    kept = whole[-KEPT_GENERATIONS:]
     for number in numbers:
         if number < kept[0]:
             _remove(store, name, shard, number)
@@ -90,7 +94,7 @@ def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> N
 
 
 def _remove(store: Store, collection: str, shard: int, number: int) -> None:
-    # The manifest last: what it names is gone before nobody can tell what belonged to it.
+    # The manifest first: nobody may take for whole what is being removed.
     keys = list(store.list(generation_key(collection, shard, number, "")))
-    for key in sorted(keys, key=lambda key: key.endswith(MANIFEST)):
+    for key in sorted(keys, key=lambda key: not key.endswith(MANIFEST)):
         store.delete(key)

@@ -18,7 +18,7 @@ from reelspace.core.store import Store, open_store
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.generation import MANIFEST
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
-from reelspace.search.storage.layout import Collection, CurrentGenerations, ShardManifest, collection_key, generation_key, read_file
+from reelspace.search.storage.layout import Collection, ShardManifest, generation_key, read_collection, read_current, read_file
 from reelspace.search.storage.writer import Clock
 
 NICE: Final = 10
@@ -27,7 +27,7 @@ NICE: Final = 10
 def rebuild_settings(store: Store, collection: Collection, shard: int, num_threads: int) -> IndexSettings:
     """Give settings that aim at what the current generation was built for."""
     name = collection.full_name
-    current = read_file(store, CurrentGenerations, collection_key(name, "current.json")).shards[str(shard)].generation
+    current = read_current(store, name, collection.num_shards).shards[str(shard)].generation
     manifest = read_file(store, ShardManifest, generation_key(name, shard, current, MANIFEST))
     facts = [vectors.index for vectors in manifest.vectors.values()]
     defaults = IndexSettings()
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         die_with(given.owner)
     os.nice(NICE)
     store = open_store(given.store)
-    collection = read_file(store, Collection, collection_key(given.collection))
+    collection = read_collection(store, given.collection)
     settings = rebuild_settings(store, collection, given.shard, given.threads)
     with TemporaryDirectory(prefix="reelspace-rebuild-") as scratch:
         served = rebuild_shard(store, collection, given.shard, settings, Path(scratch))

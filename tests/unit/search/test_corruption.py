@@ -1,7 +1,10 @@
 """Any damage of any file of a collection is refused naming a file, or changes no answer; and what serves goes on serving."""
 
+import asyncio
 import random
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -12,7 +15,9 @@ import pytest
 import reelspace.search
 from reelspace.core.errors import CorruptArtifact, ReelspaceError
 from reelspace.core.local_store import LocalStore
+from reelspace.search.access.local_shard import LocalShard
 from reelspace.search.access.log_writers import LogWriters
+from reelspace.search.access.shard_client import ShardFailed
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.queries import Count, Retrieve, ShardQuery
@@ -295,3 +300,54 @@ def damage(path: Path) -> bytes:
     good = path.read_bytes()
     path.write_bytes(good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 1]) + good[len(good) // 2 + 1 :])
     return good
+
+
+def test_a_gateway_that_looks_at_the_log_first_goes_on_when_the_next_object_is_damaged_and_fails_who_waits_for_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    store = LocalStore(world.root)
+    first = next(id for id in IDS[36:] if shard_of(id, 2) == 0)
+    query = ShardQuery(np.array(QUERIES["text"][0], dtype=np.float32), 5, "text")
+
+    async def run(host: ShardHost, executor: ThreadPoolExecutor) -> None:
+        shard = LocalShard(host, executor)
+        before = await shard.search([query], 5.0)
+        delete(store, world.made, first)
+        damage(world.path("log"))
+        after = await shard.search([query], 5.0)
+        assert np.array_equal(after.ids_QK3, before.ids_QK3)
+        with pytest.raises(ShardFailed, match="corrupt"):
+            await shard.sync(host.applied + 1, 5.0)
+
+    hosting = Hosting(poll_s=3600.0, looks_first=True)
+    with ShardHost(store, world.made, 0, hosting) as host, ThreadPoolExecutor(1) as executor:
+        asyncio.run(run(host, executor))
+
+
+def test_a_generation_that_cannot_be_loaded_is_not_tried_again_at_every_look(tmp_path: Path) -> None:
+    world = World(tmp_path / "store")
+    store = CountingStore(world.root)
+    with ShardHost(store, world.made, 0, Hosting(poll_s=0.01)) as host:
+        generation = host.generation
+        served = rebuild_shard(LocalStore(world.root), world.made, 0, IVF, tmp_path / "scratch")
+        store.num_read = 0
+        good = damage(world.path("index-0.faiss"))
+        while not store.num_read and host.generation == generation:
+            host.tell()
+        for _ in range(30):
+            host.tell()
+            time.sleep(0.01)
+        if host.generation == generation:  # else it was faster than the damage
+            assert store.num_read == 1
+        world.path("index-0.faiss").write_bytes(good)
+        host.refresh()
+        assert host.generation == served.generation
+
+
+class CountingStore(LocalStore):
+    """Counts how often an index is read."""
+
+    num_read = 0
+
+    def get(self, key: str) -> bytes:
+        self.num_read += key.endswith("index-0.faiss")
+        return super().get(key)

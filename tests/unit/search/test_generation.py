@@ -3,12 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reelspace.core.artifacts import write_artifact
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact
 from reelspace.core.store import LocalStore
-from reelspace.search.compute.generation import IDS, MANIFEST, PAYLOAD, UUIDS, open_generation
+from reelspace.search.compute.build import IndexSettings, write_index
+from reelspace.search.compute.generation import IDS, MANIFEST, PAYLOAD, UUIDS, Placement, open_generation
 from reelspace.search.scheduling.generations import PublishedGeneration, publish_generation
 
-from .builders import exact_ids, ids_of, make_index, make_queries, make_table
+from .builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_table
 
 NAMES = (IDS, UUIDS, PAYLOAD, "vectors-0.npy", MANIFEST)
 
@@ -73,3 +75,44 @@ def test_a_missing_file_is_named(store: LocalStore, published: PublishedGenerati
     path_of(store, "ids.npy").unlink()
     with pytest.raises(ArtifactMissing, match=r"ids\.npy"):
         open_generation(store, published.shards[0])
+
+
+IVF = IndexSettings(flat_below=1, recall_target=0.9, num_recall_queries=16)
+
+
+def test_mapped_files_answer_like_those_in_memory_also_from_copies(store: LocalStore, tmp_path: Path) -> None:
+    table, queries_QD = make_table(400, clusters=20), make_queries(20)
+    write_index(table, make_collection(num_shards=1), IVF, tmp_path / "index")
+    index = write_artifact(store, "index", tmp_path / "index", parents=(), code="", settings={})
+    [served] = publish_generation(store, index, tmp_path / "fetched").shards
+    resident = open_generation(store, served).search(queries_QD, 10)
+    for place in (store, ElsewhereStore(store)):
+        mapped = open_generation(place, served, Placement(mapped_in=tmp_path / "mapped"))
+        assert isinstance(mapped.indexes[""].gather(np.arange(400)).base, np.memmap)
+        found = mapped.search(queries_QD, 10)
+        assert (found.rows_QK == resident.rows_QK).all()
+        assert (found.scores_QK == resident.scores_QK).all()
+
+
+def test_a_copy_that_went_bad_is_fetched_again_and_a_mapped_file_that_is_bad_is_refused(
+    store: LocalStore, published: PublishedGeneration, tmp_path: Path
+) -> None:
+    placement = Placement(mapped_in=tmp_path / "mapped")
+    open_generation(ElsewhereStore(store), published.shards[0], placement)
+    [copy] = (tmp_path / "mapped").rglob("vectors-0.npy")
+    copy.write_bytes(copy.read_bytes()[:-1] + b"\x01")
+    open_generation(ElsewhereStore(store), published.shards[0], placement)
+    path = path_of(store, "vectors-0.npy")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CorruptArtifact, match=r"vectors-0\.npy"):
+        open_generation(store, published.shards[0], placement)
+
+
+class ElsewhereStore:
+    """A store that is no directory as far as anybody can tell."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)

@@ -11,10 +11,11 @@ from reelspace.search.access.log_writers import LogWriters
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.host import ShardHost
 from reelspace.search.scheduling import rebuild
+from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.create import create_collection
-from reelspace.search.scheduling.generations import PublishedGeneration, point_collection
+from reelspace.search.scheduling.generations import PublishedGeneration, point_collection, point_shards
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
-from reelspace.search.storage.layout import Collection, VectorSettings
+from reelspace.search.storage.layout import Collection, VectorSettings, collection_key, generation_key
 from reelspace.search.storage.rows import Change, Op
 from reelspace.search.storage.writer import Clock
 
@@ -78,3 +79,23 @@ def test_a_generation_without_log_may_replace_others_only_while_the_log_is_whole
         point_collection(store, empty)
     with ShardHost(store, MADE, 0) as host:
         assert host.num_rows == 2
+
+
+def test_a_builder_that_was_overtaken_points_at_nothing_that_may_be_removed(
+    store: LocalStore, empty: PublishedGeneration, tmp_path: Path
+) -> None:
+    put(store, 1)
+    earlier = rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+    rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+    with pytest.raises(PreconditionFailed, match="generation 3 meanwhile"):
+        point_shards(store, MADE.full_name, [earlier], {0: 1})
+
+
+def test_what_a_killed_builder_left_is_in_the_way_of_nobody_and_goes(store: LocalStore, empty: PublishedGeneration, tmp_path: Path) -> None:
+    put(store, 1)
+    claim(store, collection_key(MADE.full_name, "claims"), "killed")
+    store.put(generation_key(MADE.full_name, 0, 2, "ids.npy"), b"half")
+    for generation, left in ((3, {1, 2, 3}), (4, {3, 4})):
+        assert rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path).generation == generation
+        drop_old(store, MADE, 0, Clock().now_us())
+        assert {int(key.split("/")[5]) for key in store.list(generation_key(MADE.full_name, 0, 2, "").removesuffix("2/"))} == left
