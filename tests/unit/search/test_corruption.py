@@ -326,18 +326,16 @@ def test_a_gateway_that_looks_at_the_log_first_goes_on_when_the_next_object_is_d
 def test_a_generation_that_cannot_be_loaded_is_not_tried_again_at_every_look(tmp_path: Path) -> None:
     world = World(tmp_path / "store")
     store = CountingStore(world.root)
-    with ShardHost(store, world.made, 0, Hosting(poll_s=0.01)) as host:
-        generation = host.generation
+    with ShardHost(store, world.made, 0, Hosting(poll_s=3600.0)) as host:
         served = rebuild_shard(LocalStore(world.root), world.made, 0, IVF, tmp_path / "scratch")
-        store.num_read = 0
         good = damage(world.path("index-0.faiss"))
-        while not store.num_read and host.generation == generation:
+        store.num_read = 0
+        while not store.num_read:
             host.tell()
-        for _ in range(30):
+        for _ in range(20):
             host.tell()
             time.sleep(0.01)
-        if host.generation == generation:  # else it was faster than the damage
-            assert store.num_read == 1
+        assert store.num_read == 1
         world.path("index-0.faiss").write_bytes(good)
         host.refresh()
         assert host.generation == served.generation
