@@ -78,8 +78,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         yield started(start, folder / "store")
 
 
-def started(start: Forks, root: Path) -> Two:
-    gateways = [start.start("gateway", root, share_ports=True) for _ in range(2)]
+def started(start: Forks, root: Path, *, share_ports: bool = True) -> Two:
+    gateways = [start.start("gateway", root, share_ports=share_ports) for _ in range(2)]
     return Two(root, (gateways[0].url, gateways[1].url))
 
 
@@ -127,6 +127,31 @@ def test_what_one_gateway_acknowledged_is_found_through_another_at_once(two: Two
 def test_10000_writes_are_found_through_another_gateway_at_once(two: Two) -> None:
     longest_s = check_read_your_writes(two, 10_000)
     print(f"10,000 checks, none stale; without waiting a row was seen after {longest_s:.3f} s at most")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_gateways_that_do_not_know_of_each_other_see_what_the_other_wrote_within_a_second(tmp_path: Path) -> None:
+    with forks(tmp_path) as start:
+        two = started(start, tmp_path / "store", share_ports=False)
+        name = make(two)
+
+        def longest_s(numbers: range) -> float:
+            found = 0.0
+            with closing(Gateway(two.urls[0], name)) as one, closing(Gateway(two.urls[1], name)) as other:
+                other.nearest(vector_of(0))
+                for number in numbers:
+                    one.upsert(number, vector_of(number), wait=True)
+                    begun_s = time.monotonic()
+                    while other.nearest(vector_of(number)) != (number, 0.0):
+                        time.sleep(0.01)
+                    found = max(found, time.monotonic() - begun_s)
+            return found
+
+        with ThreadPoolExecutor(8) as pool:
+            longest = max(pool.map(longest_s, [range(first, first + 25) for first in range(0, 800, 100)]))
+        print(f"200 rows, seen by the other after {longest:.3f} s at most")
+        assert longest < VISIBLE_S + 0.5
 
 
 @dataclass

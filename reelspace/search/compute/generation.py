@@ -104,7 +104,11 @@ def open_generation(
     if collection is not None:
         _check_collection(manifest, served, collection, f"{collection_key(served.collection)} in {store.url}")
     files = _Files(store, served, manifest, placement.mapped_in)
-    return Shard(_parse_parts(manifest, files, key), placement.device, placement.num_threads)
+    try:
+        parts = _parse_parts(manifest, files, key)
+    except (ValueError, KeyError, RuntimeError, pa.ArrowInvalid) as error:  # faiss raises RuntimeError; a right hash of wrong bytes
+        raise CorruptArtifact(f"{key} in {store.url} names a file that does not hold what it should: {error}") from error
+    return Shard(parts, placement.device, placement.num_threads)
 
 
 class _Files:

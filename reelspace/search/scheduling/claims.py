@@ -3,7 +3,7 @@
 import json
 
 from reelspace.core.artifacts import canonical_json
-from reelspace.core.errors import PreconditionFailed
+from reelspace.core.errors import CorruptArtifact, PreconditionFailed
 from reelspace.core.store import Store
 
 NUM_TRIES = 100
@@ -14,6 +14,7 @@ def claim(store: Store, prefix: str, owner: str) -> int:
 
     Raises:
         PreconditionFailed: other claimers were faster every time.
+        CorruptArtifact: a claim is damaged; names it.
     """
     for _ in range(NUM_TRIES):
         numbers = {_owner(store, key): int(key.rpartition("/")[2].removesuffix(".json")) for key in store.list(prefix + "/")}
@@ -29,4 +30,7 @@ def claim(store: Store, prefix: str, owner: str) -> int:
 
 
 def _owner(store: Store, key: str) -> str:
-    return str(json.loads(store.get(key))["owner"])
+    try:
+        return str(json.loads(store.get(key))["owner"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifact(f"{key} in {store.url} is not readable: {error!r}") from error

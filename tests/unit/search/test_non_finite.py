@@ -38,7 +38,7 @@ from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.generations import point_shards, publish_shard
 from reelspace.search.storage.entries import Write, encode
-from reelspace.search.storage.layout import Collection, VectorSettings
+from reelspace.search.storage.layout import Collection, FileFacts, VectorSettings, json_bytes, sha256
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.rows import Change, Op, RowRefused, Rows, Vectors
 from reelspace.search.tables.formats import read_table
@@ -275,6 +275,26 @@ def test_a_generation_that_another_program_built_is_refused_by_name(tmp_path: Pa
                 assert host.num_rows == 4
             continue
         with pytest.raises(CorruptArtifact, match=rf"generations/{2 + place}/manifest.json: vector '': vector 2 is none"):
+            ShardHost(store, made, 0)
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "uuids.npy", "payload.arrow", "vectors-0.npy", "index-0.faiss"])
+def test_a_file_of_another_program_that_holds_something_else_is_refused_though_its_hash_is_right(tmp_path: Path, name: str) -> None:
+    store, made = LocalStore(tmp_path / "store"), a_collection("dot")
+    create_collection(store, made)
+    payloads = Payloads()
+    payloads.append([b"{}"] * 50)
+    vectors_PD = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    rows = BuildRows(SealedIds.of(range(50)), {"": BuildVectors(made.vectors[""], vectors_PD)}, payloads)
+    settings = IndexSettings(flat_below=1, recall_target=0.1, num_recall_queries=16)
+    manifest = write_generation(rows, made, 0, settings, tmp_path / "files")
+    for place, bad in enumerate((b"", b"no file of this kind", (tmp_path / "files" / name).read_bytes()[:-20])):
+        files = manifest.files | {name: FileFacts(sha256=sha256(bad), size_bytes=len(bad))}
+        (tmp_path / "files" / "manifest.json").write_bytes(json_bytes(manifest.model_copy(update={"files": files})))
+        (tmp_path / "files" / name).write_bytes(bad)
+        served = publish_shard(store, made.full_name, 2 + place, 0, tmp_path / "files")
+        point_shards(store, made.full_name, [served], {0: 0})
+        with pytest.raises(CorruptArtifact, match=rf"generations/{2 + place}/manifest.json"):
             ShardHost(store, made, 0)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.core.errors import PreconditionFailed, UserError
+from reelspace.core.errors import CorruptArtifact, PreconditionFailed, UserError
 from reelspace.core.local_store import LocalStore
 from reelspace.search.access.log_writers import LogWriters
 from reelspace.search.compute.build import IndexSettings
@@ -99,3 +99,12 @@ def test_what_a_killed_builder_left_is_in_the_way_of_nobody_and_goes(store: Loca
         assert rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path).generation == generation
         drop_old(store, MADE, 0, Clock().now_us())
         assert {int(key.split("/")[5]) for key in store.list(generation_key(MADE.full_name, 0, 2, "").removesuffix("2/"))} == left
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"{}", b"[1]", b'{"owner"'])
+def test_a_damaged_claim_is_refused_by_name(store: LocalStore, empty: PublishedGeneration, tmp_path: Path, data: bytes) -> None:
+    key = collection_key(MADE.full_name, f"claims/{1:020d}.json")
+    assert store.exists(key)
+    store.put(key, data)
+    with pytest.raises(CorruptArtifact, match=key):
+        rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
