@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
+from reelspace.gateway.servers import served_models
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.scheduling.rebuild import rebuild_shard
+from reelspace.search.storage.followed import followed_key
 from reelspace.search.storage.layout import Collection, collection_key, read_file, shard_model
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default
@@ -60,3 +62,8 @@ def test_a_new_collection_is_served_by_triton_follows_its_next_generation_and_is
     while any(is_ready(running, shard) for shard in shards):
         assert time.monotonic() < until_s + 20
         time.sleep(0.1)
+
+
+def test_of_what_was_promoted_the_encoders_and_the_pinned_shards_are_loaded(promoted: Promoted) -> None:
+    assert served_models(promoted.store) == ["text_encoder", *(f"shard-videos@01234567-{shard}" for shard in range(2))]
+    assert not promoted.store.exists(followed_key("videos@01234567", 0))
