@@ -47,6 +47,8 @@ Metric = Literal["cosine", "dot", "euclid"]
 GOOD = [0.5, 1.0, -1.0, 2.0]
 LONG = 1e19
 """Four of them are finite in float32, and the square of their length is not."""
+JUST_TOO_LONG = 5e18
+"""The square of the length of four is finite; that of their distance from their opposite is not."""
 COMPONENTS = [
     "NaN",
     "-NaN",
@@ -63,7 +65,9 @@ COMPONENTS = [
     "[1]",
     "{}",
 ]
-VECTORS = {one: f"[0.5, 1.0, {one}, 2.0]" for one in COMPONENTS} | {"too long": f"[{LONG}, {LONG}, {LONG}, {LONG}]"}
+VECTORS = {one: f"[0.5, 1.0, {one}, 2.0]" for one in COMPONENTS} | {
+    f"of {one}": f"[{one}, {one}, {one}, {one}]" for one in (LONG, JUST_TOO_LONG)
+}
 COSINE_ALONE = {"zero": "[0, 0, 0.0, -0.0]", "too short": "[1e-30, 0, 0, 0]"}
 NUMBERS = {"NaN": math.nan, "infinity": math.inf, "minus infinity": -math.inf, "1e39": 1e39}
 
@@ -152,7 +156,8 @@ def test_over_http_it_is_refused_by_name_and_nothing_of_the_request_is_applied(s
 
 
 def bad_floats(metric: str) -> dict[str, list[float]]:
-    found = {name: [0.5, 1.0, number, 2.0] for name, number in NUMBERS.items() if name != "1e39"} | {"too long": [LONG] * 4}
+    found = {name: [0.5, 1.0, number, 2.0] for name, number in NUMBERS.items() if name != "1e39"}
+    found |= {f"of {one}": [one] * 4 for one in (LONG, JUST_TOO_LONG)}
     return found | ({"zero": [0.0] * 4, "too short": [1e-30, 0.0, 0.0, 0.0]} if metric == "Cosine" else {})
 
 
@@ -190,7 +195,13 @@ def test_over_grpc_it_is_refused_by_name_and_nothing_of_the_request_is_applied(s
 @pytest.mark.parametrize("metric", ["cosine", "dot", "euclid"])
 def test_inside_the_callers_process_it_is_refused_by_name_and_changes_nothing(tmp_path: Path, metric: Metric) -> None:
     bad: dict[str, list[Any]] = {name: [0.5, 1.0, number, 2.0] for name, number in NUMBERS.items()}
-    bad |= {"too long": [LONG] * 4, "null": [0.5, None, 1.0, 2.0], "text": [0.5, "1.0", 1.0, 2.0], "list": [0.5, [1.0], 1.0, 2.0]}
+    bad |= {
+        "long": [LONG] * 4,
+        "just too long": [JUST_TOO_LONG] * 4,
+        "null": [0.5, None, 1.0, 2.0],
+        "text": [0.5, "1.0", 1.0, 2.0],
+        "list": [0.5, [1.0], 1.0, 2.0],
+    }
     bad |= {"short": [1.0], "empty": []}
     bad |= {"zero": [0.0] * 4} if metric == "cosine" else {}
     with reelspace.search.open(tmp_path) as database:
