@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from reelspace.search.storage.layout import (
     Collection,
     IndexFacts,
     IndexKind,
+    Metric,
     ShardManifest,
     TriedIndex,
     VectorFacts,
@@ -259,11 +260,21 @@ def indexed(vectors: BuildVectors, kind: IndexKind, settings: IndexSettings) -> 
         # It orders codes for a search by Hamming distance that nobody here makes, and takes longer than all the rest.
         index.do_polysemous_training = False
     asked_Q, learned = _samples(num_vectors, nlist, settings)
-    index.train(vectors.vectors_PD[learned])
+    _train(index, vectors.vectors_PD, learned, nlist, vectors.settings.metric)
     index.add(vectors.vectors_PD)
     facts = _facts(vectors, _flat_facts(settings).model_copy(update={"kind": kind, "nlist": nlist}))
     tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), asked_Q, settings)
     return replace(tuned, rows_P=vectors.rows_P)
+
+
+def _train(index: Any, vectors_PD: Floats, learned: Ints, nlist: int | None, metric: Metric) -> None:
+    """Learn centroids, then codes from fewer rows: faiss copies those it learns codes from twice, which is much of a build's memory."""
+    if nlist is not None:
+        rows_ND = vectors_PD[learned]
+        faiss.extract_index_ivf(index).train_q1(len(rows_ND), faiss.swig_ptr(rows_ND), False, faiss_metric(metric))
+        del rows_ND
+        learned = learned[:: -(-len(learned) // MAX_CODE_ROWS)]
+    index.train(vectors_PD[learned])
 
 
 def _facts(vectors: BuildVectors, index: IndexFacts) -> VectorFacts:
