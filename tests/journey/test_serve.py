@@ -1,13 +1,16 @@
 """One directory from a file of rows to servers and back: import, serve, ask with the official client, export, verify, stop."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import numpy as np
 import orjson
 import pytest
@@ -34,7 +37,7 @@ def run(*words: object, code: int = 0) -> str:
 
 
 @contextmanager
-def serving(directory: Path, *options: object) -> Iterator[tuple[str, QdrantClient]]:
+def serving(directory: Path, *options: object) -> Iterator[tuple[str, QdrantClient, int]]:
     """Serve on free ports; the server must end by itself and with 0 when it is told to."""
     process = child(command("serve", "--dir", directory, "--port", 0, "--grpc-port", 0, *options), stdout=subprocess.PIPE)
     try:
@@ -42,12 +45,25 @@ def serving(directory: Path, *options: object) -> Iterator[tuple[str, QdrantClie
         ready = orjson.loads(process.stdout.readline())
         ports = [int(ready[name].rpartition(":")[2]) for name in ("url", "grpc")]
         client = QdrantClient(host="127.0.0.1", port=ports[0], grpc_port=ports[1], prefer_grpc=True, check_compatibility=False, timeout=60)
-        yield ready["url"], client
+        yield ready["url"], client, process.pid
         client.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     finally:
         stop(process)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def answers(url: str) -> bool:
+    """Ask over a new connection, which either gateway may get."""
+    try:
+        found = httpx.post(f"{url}/collections/works/points/query", json={"query": [1, 0]}, timeout=5)
+    except httpx.TransportError:
+        return False
+    return found.status_code == 200 and [point["id"] for point in found.json()["result"]["points"]] == [1]
 
 
 def write_rows(path: Path) -> tuple[list[Id], np.ndarray]:  # type: ignore[type-arg]
@@ -80,7 +96,7 @@ def assert_same_rows(found: Path, wanted: Path) -> None:
 def test_rows_are_served_by_gateways_and_by_tritons_and_come_back_as_they_were(tmp_path: Path) -> None:
     ids, vectors_ND = write_rows(tmp_path / "rows.parquet")
     first, second = tmp_path / "first", tmp_path / "second"
-    with serving(first, "--processes", 2) as (url, client):
+    with serving(first, "--processes", 2) as (url, client, _):
         run("import", tmp_path / "rows.parquet", "--url", url, "--collection", "works", "--shards", 2)
         check(client, ids, vectors_ND)
         run("export", tmp_path / "first.parquet", "--url", url, "--collection", "works")
@@ -90,7 +106,7 @@ def test_rows_are_served_by_gateways_and_by_tritons_and_come_back_as_they_were(t
     assert_same_rows(tmp_path / "first.parquet", tmp_path / "rows.parquet")
     assert "0 damages" in run("verify", "--dir", first)
     run("import", tmp_path / "first.parquet", "--dir", second, "--collection", "works", "--shards", 3)
-    with serving(second, "--triton", "--replicas", 2) as (url, client):
+    with serving(second, "--triton", "--replicas", 2) as (url, client, _):
         check(client, ids, vectors_ND)
         client.upsert("works", [models.PointStruct(id=7, vector=vectors_ND[9].tolist(), payload={"place": -1})], wait=True)
         found = {client.query_points("works", vectors_ND[9].tolist(), limit=2).points[0].id for _ in range(6)}
@@ -101,3 +117,17 @@ def test_rows_are_served_by_gateways_and_by_tritons_and_come_back_as_they_were(t
     (manifest,) = second.glob("collections/works*/shards/1/generations/1/manifest.json")
     manifest.write_bytes(manifest.read_bytes().replace(b'"num_rows":', b'"num_rowz":'))
     assert "DAMAGED" in run("verify", "--dir", second, code=2)
+
+
+def test_a_gateway_that_is_killed_is_started_again_on_the_same_ports(tmp_path: Path) -> None:
+    with serving(tmp_path / "store", "--processes", 2) as (url, client, server):
+        client.create_collection("works", models.VectorParams(size=2, distance=models.Distance.DOT))
+        client.upsert("works", [models.PointStruct(id=1, vector=[1, 0])], wait=True)
+        before = children_of(server)
+        os.kill(before[0], signal.SIGKILL)
+        until_s = time.monotonic() + 60
+        while len(now := children_of(server)) < 2 or before[0] in now:
+            assert time.monotonic() < until_s
+            time.sleep(0.1)
+        while not all(answers(url) for _ in range(20)):
+            assert time.monotonic() < until_s
