@@ -180,7 +180,7 @@ def may_mean_nothing(name: str) -> bool:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_byte_is_refused_naming_the_file_or_means_nothing(world: World, name: str) -> None:
-    each_damage(world, name, flips(40, seed=1), must_refuse=not may_mean_nothing(name))
+    each_damage(world, name, flips(25, seed=1), must_refuse=not may_mean_nothing(name))
 
 
 @pytest.mark.long
@@ -202,7 +202,7 @@ def test_a_file_cut_short_empty_or_grown_is_refused_naming_it(world: World, name
 
 
 def test_a_log_object_cut_anywhere_is_refused_naming_it(world: World) -> None:
-    each_damage(world, "log", cuts(80, seed=2), must_refuse=True)
+    each_damage(world, "log", cuts(40, seed=2), must_refuse=True)
 
 
 @pytest.mark.long
