@@ -22,6 +22,13 @@ def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; 0 takes a free one")
     parser.add_argument("--share-ports", action="store_true", help="let other gateway processes listen on the same ports")
+    parser.add_argument("--keys-file", help="JSON file of API keys")
+    parser.add_argument("--without-keys", action="store_true", help="let everyone in who reaches a host other than this machine's own")
+    parser.add_argument("--tls-cert", help="PEM file of the certificate and its chain")
+    parser.add_argument("--tls-key", help="PEM file of the certificate's private key")
+    parser.add_argument("--admin-port", type=int, help="port for health and metrics; 0 takes a free one")
+    parser.add_argument("--access-log", action="store_true", help="write a line of JSON on stderr for every answered request")
+    parser.add_argument("--drain-s", type=float, default=0.0, help="seconds of being unready before the end")
     return read(GatewaySettings, vars(parser.parse_args(arguments)))
 
 

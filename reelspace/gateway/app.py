@@ -1,22 +1,35 @@
-"""The gateway's application: the routers of search and serving, health and metrics."""
+"""The gateway's application: the routers of search and serving behind one entrance, health and metrics."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-import orjson
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 
-from reelspace.core.errors import ReelspaceError
+from reelspace.core.errors import ServerUnavailable
 from reelspace.core.store import Store
-from reelspace.gateway.grpc_dialect import serving_grpc
-from reelspace.gateway.metrics import Metrics, MetricsMiddleware
+from reelspace.gateway.allowance import Allowance
+from reelspace.gateway.followed_files import FollowedFiles, following
+from reelspace.gateway.grpc_dialect import GrpcDoor, serving_grpc
+from reelspace.gateway.guard import Guard
+from reelspace.gateway.health import Health, add_health, add_metrics
+from reelspace.gateway.http_entrance import HttpEntrance, answer_refusal
+from reelspace.gateway.key_catalog import KeyCatalog
+from reelspace.gateway.keys import read_keys
+from reelspace.gateway.metrics import Metrics
+from reelspace.gateway.records import Records
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.gateway.surroundings import Connect
+from reelspace.gateway.timed_backend import TimedBackend
 from reelspace.search.access.catalog import Catalog
+from reelspace.search.access.current_request import trace_headers
 from reelspace.search.access.keeper import Keeper, keeping
+from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.routes import dialect_router
+from reelspace.search.access.seen_collections import SeenCollections
 from reelspace.search.scheduling.create import create_collection
 from reelspace.serving.routes import v2_router
 from reelspace.serving.signatures import Signature
@@ -37,64 +50,98 @@ class _Running:
     """What exists between the start of the server and its end."""
 
     catalog: Catalog | None = None
+    seen: SeenCollections | None = None
 
-    def get(self) -> Catalog:
-        assert self.catalog is not None, "requests come after the start"
-        return self.catalog
+    def get(self) -> SeenCollections:
+        """Give what handlers see."""
+        assert self.seen is not None, "requests come after the start"
+        return self.seen
+
+    def meaning(self, name: str) -> str | None:
+        return None if self.catalog is None else self.catalog.meaning(name)
+
+    def num_waiting(self) -> int:
+        return 0 if self.catalog is None else self.catalog.num_waiting
+
+    async def probe(self, timeout_s: float) -> None:
+        if self.catalog is None:
+            raise ServerUnavailable("the gateway is starting")
+        await self.catalog.probe(timeout_s)
 
 
 def create_app(settings: GatewaySettings, store: Store, connect: Connect, models: ServedModels | None = None) -> FastAPI:
     """Make the application.
 
+    Its `state` has `health`, and `operators`, the application for `admin_port`, None without one; with `grpc` given before the start
+    it serves gRPC, too.
+
     Args:
         connect: makes the connections to shards and encoders, in the server's event loop.
         models: what /v2 offers; None leaves it out.
+
+    Raises:
+        SettingError: the file of keys cannot be read, or is wrong.
     """
     metrics, running = Metrics(), _Running()
+    metrics.follow_waiting(running.num_waiting)
+    records = Records(metrics, access_log=settings.access_log)
+    guard = Guard(Allowance(time.monotonic), running.meaning)
+    keys = _followed_keys(settings, guard)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with connect() as surroundings:
-            catalog = Catalog(store, surroundings, create_collection, settings.fanout, metrics.count_batch)
+            timed = replace(surroundings, backend=TimedBackend(surroundings.backend, metrics.count_shard))
+            catalog = Catalog(store, timed, create_collection, settings.fanout, metrics.count_batch)
             try:
                 await catalog.start()
-                running.catalog = catalog
+                running.catalog, running.seen = catalog, catalog if guard.is_open else KeyCatalog(catalog, guard)
                 async with (
+                    following(keys),
                     keeping(Keeper(store, lambda: catalog.overdue(KEEP_TIMEOUT_S))),
-                    serving_grpc(app.state.grpc_listener, running.get, settings, metrics),
+                    serving_grpc(_grpc_door(app), running.get, guard, records, settings),
                 ):
                     yield
             finally:
                 await catalog.close()
 
     app = FastAPI(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.grpc_listener = None  # `serve` opens it
-    app.add_middleware(MetricsMiddleware, metrics=metrics)
-    app.include_router(dialect_router(running.get))
+    app.state.grpc_listener, app.state.grpc_tls = None, None  # `serve` opens them
+    app.add_middleware(HttpEntrance, guard=guard, records=records)
+    app.add_exception_handler(RequestRefused, _refusal)
+    app.include_router(dialect_router(running.get, guard.permitted))
     if models is not None and settings.triton_http is not None:
-        app.include_router(v2_router(f"http://{settings.triton_http}", models.signatures, versions=models.versions))
-    _add_health(app, running, metrics, settings.ready_timeout_s)
+        url = f"http://{settings.triton_http}"
+        app.include_router(v2_router(url, models.signatures, versions=models.versions, permitted=guard.permitted, trace=trace_headers))
+    _add_probes(app, Health(running.probe, settings.ready_timeout_s), metrics, settings)
     return app
 
 
-def _add_health(app: FastAPI, running: _Running, metrics: Metrics, timeout_s: float) -> None:
-    async def live() -> Response:
-        """Answer as long as this process runs."""
-        return Response()
+def _followed_keys(settings: GatewaySettings, guard: Guard) -> FollowedFiles | None:
+    if settings.keys_file is None:
+        return None
+    path = Path(settings.keys_file)
+    return FollowedFiles([path], lambda: guard.use(read_keys(path)))
 
-    async def ready() -> Response:
-        """Answer 200 when every shard and the text encoder answer a real request."""
-        try:
-            await running.get().probe(timeout_s)
-        except ReelspaceError as error:
-            body = orjson.dumps({"status": {"error": " ".join(str(error).split())}})
-            return Response(body, 503, media_type="application/json")
-        return Response()
 
-    async def counters() -> Response:
-        """Give the counters in Prometheus' text format."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+def _grpc_door(app: FastAPI) -> GrpcDoor | None:
+    return None if app.state.grpc_listener is None else GrpcDoor(app.state.grpc_listener, app.state.grpc_tls)
 
-    app.add_api_route("/healthz", live, methods=["GET"])
-    app.add_api_route("/readyz", ready, methods=["GET"])
-    app.add_api_route("/metrics", counters, methods=["GET"])
+
+def _add_probes(app: FastAPI, health: Health, metrics: Metrics, settings: GatewaySettings) -> None:
+    """Answer probes; where there is a port of the operators', counters and reasons are told there only."""
+    operators = None
+    if settings.admin_port is not None:
+        operators = FastAPI(title="reelspace", openapi_url=None)
+        add_health(operators, health, tells=True)
+        add_metrics(operators, metrics)
+    else:
+        add_metrics(app, metrics)
+    add_health(app, health, tells=settings.keys_file is None)
+    app.state.health, app.state.operators = health, operators
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    """Answer what is refused before a handler outside of the dialect."""
+    assert isinstance(error, RequestRefused), "it is registered for these"
+    return answer_refusal(request.url.path, error, time.perf_counter())

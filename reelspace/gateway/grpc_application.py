@@ -15,14 +15,19 @@ from reelspace.core.errors import ReelspaceError
 from reelspace.gateway.grpc_status import ANSWER_HEAD, ANSWER_TAIL, Code, answer_of, code_of, error_answer
 from reelspace.gateway.http2.application import Answer
 from reelspace.gateway.http2.headers import Pairs, encode_headers
+from reelspace.gateway.request_start import REQUEST_ID, request_of
+from reelspace.search.access.current_request import begin
 from reelspace.search.access.messages.call import Call, Method
 from reelspace.search.access.refusal import RequestRefused
+from reelspace.search.access.status import SOON_S
 
 PREFIX_BYTES: Final = 5
 SECONDS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 UNKNOWN_PATH: Final = "unknown"
+# A header block's literal, up to the length of the value: ids are shorter than 127 bytes.
+_ID_NAME: Final = b"\0" + bytes((len(REQUEST_ID),)) + REQUEST_ID.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,10 @@ class GrpcApplication:
             return head.refused
         assert head.method is not None, "else it is refused"
         begun_s = time.perf_counter()
+        metadata = head.metadata or {}
+        request = request_of(metadata.get)
+        begin(request)
+        id = _ID_NAME + bytes((len(request.id),)) + request.id.encode()
         code = Code.INTERNAL
         try:
             message = self._message(head, body)
@@ -83,14 +92,15 @@ class GrpcApplication:
                 timeout_s = head.timeout_s - (asyncio.get_running_loop().time() - came_s)
                 if timeout_s <= 0:
                     raise RequestRefused("deadline", "it was over before the call was read", status=504)
-            answer = await head.method(message, Call(timeout_s, head.metadata or {}))
+            answer = await head.method(message, Call(timeout_s, metadata))
             code = Code.OK
         except ReelspaceError as error:
             code = code_of(error)
-            return error_answer(error)
+            answered = error_answer(error)
+            return Answer(answered.head + id)
         finally:
             self._count(head.path, code.name, time.perf_counter() - begun_s)
-        return Answer(ANSWER_HEAD, b"\0" + len(answer).to_bytes(4, "big") + answer, ANSWER_TAIL)
+        return Answer(ANSWER_HEAD + id, b"\0" + len(answer).to_bytes(4, "big") + answer, ANSWER_TAIL)
 
     def failed(self, head: Head, error: BaseException) -> Answer:
         """Answer in the place of a method that raised what is none of our errors."""
@@ -102,15 +112,15 @@ class GrpcApplication:
 
     def too_busy(self, head: Head) -> Answer:
         """Refuse a message for which there is no room now."""
-        return self._refused(head, Code.RESOURCE_EXHAUSTED, "too many bytes of requests wait already; try again", retry=True)
+        return self._refused(head, Code.RESOURCE_EXHAUSTED, "too many bytes of requests wait already; try again", SOON_S)
 
     def too_slow(self, head: Head) -> Answer:
         """Give a call up that takes too long."""
         return self._refused(head, Code.DEADLINE_EXCEEDED, "the call took too long to arrive or to be answered")
 
-    def _refused(self, head: Head, code: Code, message: str, *, retry: bool = False) -> Answer:
+    def _refused(self, head: Head, code: Code, message: str, wait_s: int | None = None) -> Answer:
         self._count(head.path, code.name, 0.0)
-        return answer_of(code, message, retry=retry)
+        return answer_of(code, message, wait_s)
 
     def _message(self, head: Head, body: bytes) -> bytes:
         if len(body) < PREFIX_BYTES or int.from_bytes(body[1:PREFIX_BYTES], "big") != len(body) - PREFIX_BYTES or body[0] > 1:

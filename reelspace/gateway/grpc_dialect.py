@@ -1,30 +1,42 @@
 """The Qdrant dialect over gRPC, served beside HTTP in the same process and event loop."""
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from reelspace.gateway.grpc_application import GrpcApplication
 from reelspace.gateway.grpc_server import GrpcServer
-from reelspace.gateway.metrics import Metrics
+from reelspace.gateway.guard import Guard
+from reelspace.gateway.records import Records
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.search.access.catalog import Catalog
+from reelspace.search.access.seen_collections import SeenCollections
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcDoor:
+    """A listening socket for gRPC, and TLS for it, None without."""
+
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
 
 
 @asynccontextmanager
 async def serving_grpc(
-    listener: socket.socket | None, catalog: Callable[[], Catalog], settings: GatewaySettings, metrics: Metrics
+    door: GrpcDoor | None, catalog: Callable[[], SeenCollections], guard: Guard, records: Records, settings: GatewaySettings
 ) -> AsyncIterator[None]:
-    """Serve on a listening socket, None for not at all, until the context ends and running calls with it."""
-    if listener is None:
+    """Serve, None for not at all, until the context ends and running calls with it."""
+    if door is None:
         yield
         return
     # Delays qdrant_client, whose messages only gRPC needs: 0.8 s and 33 MB.
     from reelspace.search.access.messages.methods import dialect_methods
 
     limits = settings.http2
-    server = GrpcServer(GrpcApplication(dialect_methods(catalog), limits.max_body_bytes, metrics.count_call), limits)
-    await server.start(listener)
+    methods = {path: guard.admitted(method) for path, method in dialect_methods(catalog).items()}
+    server = GrpcServer(GrpcApplication(methods, limits.max_body_bytes, records.answered_call), limits)
+    await server.start(door.listener, door.tls)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from typing import Any, Final
 
 from reelspace.gateway.http2.application import Application
@@ -9,6 +10,7 @@ from reelspace.gateway.http2.connection import Connection, Load
 from reelspace.gateway.http2.settings import Http2Settings
 
 SWEEP_S: Final = 1.0
+HANDSHAKE_S: Final = 10.0
 DONE_CHECK_S: Final = 0.02
 
 
@@ -22,10 +24,15 @@ class GrpcServer:
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begin to take connections."""
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to take connections; with `tls` no others than those that speak it."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self._application, self._settings, self._load), sock=listener)
+        self._server = await loop.create_server(
+            lambda: Connection(self._application, self._settings, self._load),
+            sock=listener,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+        )
         self._sweeping = loop.create_task(self._sweep())
 
     async def stop(self, grace_s: float) -> None:

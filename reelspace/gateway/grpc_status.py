@@ -8,12 +8,10 @@ from reelspace.core.errors import ReelspaceError
 from reelspace.core.log import log
 from reelspace.gateway.http2.application import Answer
 from reelspace.gateway.http2.headers import encode_headers
-from reelspace.search.access.status import status_of
+from reelspace.search.access.status import retry_after_s, status_of
 from reelspace.search.storage.writer import RequestKeyReused
 
 MAX_MESSAGE_CHARS: Final = 2048
-RETRY_AFTER_S: Final = b"1"
-_AFTER_WHICH_TO_RETRY: Final = (429, 503)
 _SUCCESS: Final = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 ANSWER_HEAD: Final = encode_headers(_SUCCESS)
 
@@ -65,16 +63,16 @@ def error_answer(error: BaseException) -> Answer:
     if code == Code.INTERNAL:
         log("request_failed", error=type(error).__name__, message=str(error))
         return answer_of(code, "internal error; the server's log has it")
-    retry = isinstance(error, ReelspaceError) and status_of(error) in _AFTER_WHICH_TO_RETRY
-    return answer_of(code, " ".join(str(error).split()), retry=retry)
+    wait_s = retry_after_s(error) if isinstance(error, ReelspaceError) else None
+    return answer_of(code, " ".join(str(error).split()), wait_s)
 
 
-def answer_of(code: Code, message: str, *, retry: bool = False) -> Answer:
-    """Write a status without a message of the method's, percent-encoded as gRPC wants it."""
+def answer_of(code: Code, message: str, wait_s: int | None = None) -> Answer:
+    """Write a status without a message of the method's, percent-encoded as gRPC wants it; `wait_s` says when to try again."""
     text = quote(message[:MAX_MESSAGE_CHARS], safe=_PRINTABLE).encode()
     pairs = [*_SUCCESS, (b"grpc-status", str(int(code)).encode()), (b"grpc-message", text)]
-    if retry:
-        pairs.append((b"retry-after", RETRY_AFTER_S))
+    if wait_s is not None:
+        pairs.append((b"retry-after", str(wait_s).encode()))
     return Answer(encode_headers(pairs))
 
 

@@ -1,11 +1,9 @@
-"""What the gateway counts, for Prometheus, and the middleware that counts requests."""
+"""What the gateway counts, for Prometheus. No label holds what clients may choose: collections, keys and ids make no series."""
 
-import time
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -19,6 +17,9 @@ class Metrics:
         self._requests = Counter("reelspace_requests", "Requests answered", ["method", "route", "status"], registry=self._registry)
         self._seconds = Histogram("reelspace_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=self._registry)
         self._batches = Histogram("reelspace_search_batch", "Queries per call of the shards", buckets=BATCHES, registry=self._registry)
+        self._refusals = Counter("reelspace_refusals", "Requests refused or given up", ["reason"], registry=self._registry)
+        self._waiting = Gauge("reelspace_queries_waiting", "Queries that wait for their turn", registry=self._registry)
+        self._shard = Histogram("reelspace_shard_seconds", "Time of one search of one shard", buckets=SECONDS, registry=self._registry)
         self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -39,34 +40,18 @@ class Metrics:
         """Count one batch sent to the shards."""
         self._batches.observe(num_queries)
 
+    def count_refusal(self, reason: str) -> None:
+        """Count one request that was refused, or given up."""
+        self._refusals.labels(reason).inc()
+
+    def count_shard(self, seconds: float) -> None:
+        """Count one search of one shard."""
+        self._shard.observe(seconds)
+
+    def follow_waiting(self, num_waiting: Callable[[], int]) -> None:
+        """Ask for the number of waiting queries whenever the counters are read."""
+        self._waiting.set_function(num_waiting)
+
     def text(self) -> bytes:
         """Write all counters in Prometheus' text format."""
         return generate_latest(self._registry)
-
-
-class MetricsMiddleware:
-    """Counts every HTTP request with its route, status and time."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._clock = clock
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and count its answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start_s, status = self._clock(), 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.count_request(scope["method"], route, status, self._clock() - start_s)

@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
 
-from reelspace.core.errors import ServerUnavailable
+from reelspace.core.errors import ServerUnavailable, UserError
 from reelspace.core.local_store import LocalStore
 from reelspace.core.log import log
 from reelspace.core.processes import child, stop
+from reelspace.core.settings import read
 from reelspace.core.store import Store, open_store
 from reelspace.gateway.process import run
 from reelspace.gateway.server import port_error
@@ -35,6 +36,18 @@ PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """Who is let in, and how; each as the setting of the gateway of that name."""
+
+    keys_file: str | None = None
+    without_keys: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    admin_port: int | None = None
+    access_log: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ServePlan:
     """What is started: gateway processes on the same ports, and Triton servers with every shard; none: shards are in the gateways."""
 
@@ -44,6 +57,7 @@ class ServePlan:
     grpc_port: int
     num_processes: int = 1
     num_tritons: int = 0
+    entrance: Entrance = Entrance()
 
 
 def serve_search(plan: ServePlan) -> None:
@@ -97,7 +111,10 @@ def _shard_models(store: Store, full_name: str) -> list[str]:
 
 
 def _gateway_settings(store: Store, plan: ServePlan, tritons: Sequence[TritonProcess]) -> GatewaySettings:
-    common = GatewaySettings(store=store.url, backend="local", host=plan.host, port=plan.port, grpc_port=plan.grpc_port)
+    where = {"store": store.url, "backend": "local", "host": plan.host, "port": plan.port, "grpc_port": plan.grpc_port}
+    common = read(GatewaySettings, where | asdict(plan.entrance))
+    if common.admin_port is not None and plan.num_processes != 1:
+        raise UserError("one port for operators is of one process: start one at a time, or leave --admin-port out")
     if not tritons:
         return common
     return common.model_copy(
@@ -121,7 +138,8 @@ def _run_several(settings: GatewaySettings, num_processes: int, stack: ExitStack
     stack.callback(_stop_all, gateways)
     for gateway in gateways:
         _wait_until_ready(gateway)
-    _tell({"event": "ready", "url": f"http://{settings.host}:{http}", "grpc": f"{settings.host}:{grpc}"})
+    scheme = "http" if settings.tls_cert is None else "https"
+    _tell({"event": "ready", "url": f"{scheme}://{settings.host}:{http}", "grpc": f"{settings.host}:{grpc}"})
     while not stopped.wait(LOOK_S):
         for place, gateway in enumerate(gateways):
             if gateway.poll() is not None:
@@ -144,12 +162,19 @@ def _held(host: str, port: int) -> Iterator[int]:
         yield int(holder.getsockname()[1])
 
 
-def _start(settings: GatewaySettings) -> "subprocess.Popen[bytes]":
+def words_of(settings: GatewaySettings) -> list[str]:
+    """Give the words of a gateway process's command line that stand for settings of `reelspace search serve`."""
     options = {"store": settings.store, "backend": settings.backend, "host": settings.host, "port": settings.port}
     options |= {"grpc-port": settings.grpc_port, "triton-grpc": settings.triton_grpc, "triton-http": settings.triton_http}
+    options |= {"keys-file": settings.keys_file, "tls-cert": settings.tls_cert, "tls-key": settings.tls_key}
+    flags = {"share-ports": settings.share_ports, "without-keys": settings.without_keys, "access-log": settings.access_log}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     replicas = ["--triton-replicas", *settings.triton_replicas] if settings.triton_replicas else []
-    return child([sys.executable, "-m", "reelspace.gateway", *words, *replicas, "--share-ports"], stdout=subprocess.PIPE)
+    return [*words, *replicas, *(f"--{name}" for name, given in flags.items() if given)]
+
+
+def _start(settings: GatewaySettings) -> "subprocess.Popen[bytes]":
+    return child([sys.executable, "-m", "reelspace.gateway", *words_of(settings)], stdout=subprocess.PIPE)
 
 
 def _wait_until_ready(gateway: "subprocess.Popen[bytes]") -> None:

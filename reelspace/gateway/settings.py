@@ -1,6 +1,7 @@
 """Settings of the gateway process."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -14,6 +15,13 @@ def _address(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", value):
         raise ValueError("expected host:port")
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -34,9 +42,16 @@ class GatewaySettings(Settings):
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     grpc_port: int | None = Field(None, ge=0, le=65_535, description="Port for gRPC; 0 takes a free one; None leaves gRPC out.")
     share_ports: bool = Field(False, description="Let other gateway processes of this user listen on the same ports (SO_REUSEPORT).")
+    keys_file: str | None = Field(None, min_length=1, description="JSON file of API keys, read again when it changes; None asks for none.")
+    without_keys: bool = Field(False, description="Let everyone in who reaches a host other than this machine's own; else keys are needed.")
+    tls_cert: str | None = Field(None, min_length=1, description="PEM file of the certificate and its chain, both faces; None without.")
+    tls_key: str | None = Field(None, min_length=1, description="PEM file of the certificate's private key, without password.")
+    admin_port: int | None = Field(None, ge=0, le=65_535, description="Port for health and metrics, without TLS; None: on `port`.")
+    access_log: bool = Field(False, description="Write a line of JSON on stderr for every answered request; no vectors, no payloads.")
     http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
+    drain_s: float = Field(0.0, ge=0, le=600, description="At the end, be unready for so long before taking nothing more, seconds.")
     shutdown_s: float = Field(10.0, gt=0, le=600, description="Longest wait for running requests at the end, seconds.")
 
     @model_validator(mode="after")
@@ -47,4 +62,12 @@ class GatewaySettings(Settings):
             raise ValueError("the backend triton needs triton_grpc and triton_http")
         if self.triton_replicas and self.triton_grpc is None:
             raise ValueError("triton_replicas stand beside triton_grpc")
+        return self
+
+    @model_validator(mode="after")
+    def _is_guarded(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("expected both of tls_cert and tls_key, or none")
+        if self.keys_file is None and not self.without_keys and not _is_loopback(self.host):
+            raise ValueError(f"the host {self.host} lets others in: give a keys_file, or set without_keys to let everyone in")
         return self

@@ -4,7 +4,7 @@ Triton sees only requests that this module wrote anew from checked tensors: name
 Loading, shared memory, tracing and the shard models cannot be reached.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Final
@@ -23,8 +23,19 @@ SPACE_ID: Final = "SPACE_ID"
 EXTENSIONS: Final = ["binary_tensor_data"]
 
 
+def as_it_is(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Let everyone ask."""
+    return handler
+
+
 def v2_router(
-    triton_http_url: str, models: Mapping[str, Signature], *, versions: Mapping[str, int] | None = None, timeout_s: float = TIMEOUT_S
+    triton_http_url: str,
+    models: Mapping[str, Signature],
+    *,
+    versions: Mapping[str, int] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    permitted: Callable[[Callable[..., Any]], Callable[..., Any]] = as_it_is,
+    trace: Callable[[], Mapping[str, str] | None] | None = None,
 ) -> APIRouter:
     """Make the /v2 routes in front of a Triton server.
 
@@ -32,8 +43,10 @@ def v2_router(
         models: the list of models that can be reached, with the signatures that requests are checked against.
         versions: version by model that answers, as the pointer of what is promoted says; Triton's newest where none is given.
         timeout_s: longest wait for Triton, per request.
+        permitted: gives the handler that stands before each of ours, and checks who asks.
+        trace: gives the headers that put a request to Triton into the trace it is sent for, None where there is none.
     """
-    upstream = Upstream(triton_http_url, timeout_s, versions)
+    upstream = Upstream(triton_http_url, timeout_s, versions, trace)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -42,12 +55,12 @@ def v2_router(
 
     router = APIRouter(lifespan=lifespan)
     endpoint = V2Endpoint(upstream, models)
-    router.add_api_route("/v2", endpoint.server, methods=["GET"])
-    router.add_api_route("/v2/health/live", endpoint.live, methods=["GET"])
-    router.add_api_route("/v2/health/ready", endpoint.ready, methods=["GET"])
-    router.add_api_route("/v2/models/{model}", endpoint.metadata, methods=["GET"])
-    router.add_api_route("/v2/models/{model}/ready", endpoint.model_ready, methods=["GET"])
-    router.add_api_route("/v2/models/{model}/infer", endpoint.infer, methods=["POST"])
+    router.add_api_route("/v2", permitted(endpoint.server), methods=["GET"])
+    router.add_api_route("/v2/health/live", permitted(endpoint.live), methods=["GET"])
+    router.add_api_route("/v2/health/ready", permitted(endpoint.ready), methods=["GET"])
+    router.add_api_route("/v2/models/{model}", permitted(endpoint.metadata), methods=["GET"])
+    router.add_api_route("/v2/models/{model}/ready", permitted(endpoint.model_ready), methods=["GET"])
+    router.add_api_route("/v2/models/{model}/infer", permitted(endpoint.infer), methods=["POST"])
     return router
 
 

@@ -144,6 +144,15 @@ class Catalog:
         own = [self._known.promoted.collection] if self._known.promoted else []
         return [*own, *sorted(self._known.names.collections)]
 
+    def meaning(self, name: str) -> str | None:
+        """Give the full name of the collection that a name means as far as is known now, None if it means none."""
+        return self._known.full_name(name)
+
+    @property
+    def num_waiting(self) -> int:
+        """Give how many queries wait for their turn, those of all collections."""
+        return sum(task.result().num_waiting for task in self._services.values() if task.done() and not _failed(task))
+
     async def exists(self, name: str) -> bool:
         """Tell whether a name means a collection."""
         await self._refresh_if_unknown(name)

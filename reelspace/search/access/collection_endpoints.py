@@ -5,18 +5,18 @@ from typing import Any
 
 from fastapi import Request
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.collection_request import parse_alias_actions, parse_create, parse_field_index
 from reelspace.search.access.http_request import change_timeout_s, parse_json, read_body, read_timeout_s
 from reelspace.search.access.json_fields import payload_key
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.result_json import aliases_json, facts_json
+from reelspace.search.access.seen_collections import SeenCollections
 
 
 class CollectionEndpoints:
     """The handlers."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, catalog: Callable[[], SeenCollections]) -> None:
         self._catalog = catalog
 
     async def list(self, request: Request) -> Any:

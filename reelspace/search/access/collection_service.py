@@ -61,6 +61,11 @@ class CollectionService:
         self._writes = WritePath(collection, shards, store)
         self._targets = Targets(self.fields, encoders, self._look_up)
 
+    @property
+    def num_waiting(self) -> int:
+        """Give how many queries wait for their turn."""
+        return self._fanout.num_waiting
+
     async def start(self) -> None:
         """Learn what the collection's current generations hold, so that also what no shard has told yet is covered."""
         self.tally.begin(await asyncio.to_thread(sealed_facts, self._store, self.collection))

@@ -7,6 +7,7 @@ Legend: K hits of one query.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from reelspace.core.errors import TemporaryError
 from reelspace.core.settings import Settings
+from reelspace.search.access.current_request import first_traced
 from reelspace.search.access.merge import Merged, merge_answers
 from reelspace.search.access.shard_calls import missing_of, raise_missing
 from reelspace.search.access.shard_client import ShardClient, ShardTimeout
@@ -59,6 +61,7 @@ class _Waiting:
     deadline_s: float
     allow_partial: bool
     answer: "asyncio.Future[Found]"
+    context: contextvars.Context
     batch: "_Batch | None" = None
     row: int = 0
 
@@ -108,6 +111,11 @@ class Fanout:
         self._num_in_flight = 0
         self._about_to_send = False
 
+    @property
+    def num_waiting(self) -> int:
+        """Give how many queries wait for their turn."""
+        return len(self._waiting)
+
     async def search(self, query: ShardQuery, timeout_s: float, *, allow_partial: bool = False) -> Found:
         """Find a query's best hits over all shards.
 
@@ -120,9 +128,11 @@ class Fanout:
             Overloaded: too many queries wait.
         """
         if len(self._waiting) >= self._settings.max_waiting:
+            self._drop_answered()
+        if len(self._waiting) >= self._settings.max_waiting:
             raise Overloaded(f"{len(self._waiting)} queries wait already; try again")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(query, timeout_s, loop.time() + timeout_s, allow_partial, loop.create_future())
+        waiting = _Waiting(query, timeout_s, loop.time() + timeout_s, allow_partial, loop.create_future(), contextvars.copy_context())
         late = loop.call_at(waiting.deadline_s, _answer, waiting)
         self._waiting.append(waiting)
         if not self._about_to_send:
@@ -142,23 +152,41 @@ class Fanout:
                 self._start(members)
 
     def _next_members(self) -> list[_Waiting]:
-        """Take the oldest query that still waits, and those that fit to it."""
+        """Take the oldest query that still waits, and those that fit to it; the newest where the oldest has lost half of its time.
+
+        Shards that are so far behind would else answer only what is about to be too late, and then nothing in time.
+        """
+        self._drop_answered()
+        newest_first = bool(self._waiting) and self._is_half_late(self._waiting[0])
         members: list[_Waiting] = []
         others: list[_Waiting] = []
         while self._waiting and len(members) < self._settings.max_batch:
-            waiting = self._waiting.popleft()
+            waiting = self._waiting.pop() if newest_first else self._waiting.popleft()
             if waiting.answer.done():
                 continue
             fits = not members or waiting.group == members[0].group
             (members if fits else others).append(waiting)
-        self._waiting.extendleft(reversed(others))
+        if newest_first:
+            self._waiting.extend(reversed(others))
+        else:
+            self._waiting.extendleft(reversed(others))
         return members
+
+    def _drop_answered(self) -> None:
+        """Forget the oldest queries that are answered by now: too late, or nobody waits any more."""
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()
+
+    def _is_half_late(self, waiting: _Waiting) -> bool:
+        return waiting.deadline_s - asyncio.get_running_loop().time() < waiting.timeout_s / 2
 
     def _start(self, members: Sequence[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         queries = [member.query for member in members]
         timeout_s = max(0.001, max(member.deadline_s for member in members) - loop.time())
-        batch = _Batch(members, [loop.create_task(shard.search(queries, timeout_s)) for shard in self._shards], len(self._shards))
+        context = first_traced([member.context for member in members])
+        calls = [loop.create_task(shard.search(queries, timeout_s), context=context) for shard in self._shards]
+        batch = _Batch(members, calls, len(self._shards))
         for row, member in enumerate(members):
             member.batch, member.row = batch, row
         self._num_in_flight += 1

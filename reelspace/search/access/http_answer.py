@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.log import log
-from reelspace.search.access.status import status_of
+from reelspace.search.access.current_request import current_request
+from reelspace.search.access.status import retry_after_s, status_of
 
 
 class DialectRoute(APIRoute):
@@ -41,8 +42,11 @@ def refused(error: ReelspaceError, start_s: float) -> Response:
     status = status_of(error)
     if status == 500:
         log("request_failed", error=type(error).__name__, message=str(error))
-    body = {"status": {"error": " ".join(str(error).split())}, "result": None, "time": time.perf_counter() - start_s}
-    return _response(body, status, {"Retry-After": "1"} if status in (429, 503) else None)
+    body: dict[str, Any] = {"status": {"error": " ".join(str(error).split())}, "result": None, "time": time.perf_counter() - start_s}
+    request, wait_s = current_request(), retry_after_s(error)
+    if request is not None:
+        body["request_id"] = request.id
+    return _response(body, status, None if wait_s is None else {"Retry-After": str(wait_s)})
 
 
 def _response(body: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:

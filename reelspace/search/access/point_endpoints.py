@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.collection_service import CollectionService
 from reelspace.search.access.filter_request import parse_point_id
 from reelspace.search.access.http_request import (
@@ -23,6 +22,7 @@ from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.requests import RetrieveRequest, Selection, Write, WriteRequest
 from reelspace.search.access.result_json import groups_json, query_json, record_json, scroll_json
 from reelspace.search.access.results import WriteResult
+from reelspace.search.access.seen_collections import SeenCollections
 from reelspace.search.access.write_request import (
     parse_clear_payload,
     parse_delete,
@@ -39,7 +39,7 @@ _MUCH_BYTES: Final = 64 << 10
 class PointEndpoints:
     """The handlers."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, catalog: Callable[[], SeenCollections]) -> None:
         self._catalog = catalog
 
     async def query(self, collection: str, request: Request) -> Any:

@@ -6,11 +6,15 @@ from reelspace.core.errors import UserError
 
 
 class RequestRefused(UserError):
-    """A request that breaks the dialect; the message begins with the field. `status` is the HTTP status."""
+    """A request that breaks the dialect, or may not be asked; the message begins with the field.
 
-    def __init__(self, field: str, message: str, status: int = 400) -> None:
+    `status` is the HTTP status; `retry_after_s` says when to try again, where the status is one that allows it.
+    """
+
+    def __init__(self, field: str, message: str, status: int = 400, retry_after_s: int = 1) -> None:
         super().__init__(f"{field}: {message}")
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 def not_served(where: str, feature: str = "") -> RequestRefused:

@@ -1,25 +1,36 @@
 """The subset of Qdrant's REST dialect that is served; what of Qdrant is not served answers 501 by name."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Response
 from fastapi.routing import APIRoute
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.collection_endpoints import CollectionEndpoints
 from reelspace.search.access.http_answer import DialectRoute
 from reelspace.search.access.point_endpoints import PointEndpoints
+from reelspace.search.access.seen_collections import SeenCollections
 
 DIALECT_VERSION: Final = "1.20.0"
 """The version of Qdrant whose names are used: clients compare it with their own."""
 EVERY_METHOD: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+Handler: TypeAlias = Callable[..., Any]
 _BODY: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
-def dialect_router(catalog: Callable[[], Catalog]) -> APIRouter:
-    """Make the routes; `catalog` is asked for requests, after the server has started."""
+def as_it_is(handler: Handler) -> Handler:
+    """Let everyone ask."""
+    return handler
+
+
+def dialect_router(catalog: Callable[[], SeenCollections], permitted: Callable[[Handler], Handler] = as_it_is) -> APIRouter:
+    """Make the routes.
+
+    Args:
+        catalog: asked for requests, after the server has started.
+        permitted: gives the handler that stands before each of ours, and checks who asks.
+    """
     router = APIRouter(route_class=DialectRoute)
     points, collections = PointEndpoints(catalog), CollectionEndpoints(catalog)
     one = "/collections/{collection}"
@@ -50,9 +61,9 @@ def dialect_router(catalog: Callable[[], Catalog]) -> APIRouter:
         ("DELETE", f"{one}/index/{{key}}", collections.drop_key),
     ]
     for method, path, endpoint in routes:
-        router.add_api_route(path, endpoint, methods=[method], openapi_extra=_BODY if method in ("POST", "PUT") else None)
-    router.add_api_route("/", version, methods=["GET"], route_class_override=APIRoute)
-    router.add_api_route("/collections/{feature:path}", collections.unserved, methods=EVERY_METHOD, include_in_schema=False)
+        router.add_api_route(path, permitted(endpoint), methods=[method], openapi_extra=_BODY if method in ("POST", "PUT") else None)
+    router.add_api_route("/", permitted(version), methods=["GET"], route_class_override=APIRoute)
+    router.add_api_route("/collections/{feature:path}", permitted(collections.unserved), methods=EVERY_METHOD, include_in_schema=False)
     return router
 
 

@@ -1,4 +1,4 @@
-"""The HTTP status of an error, which the statuses of gRPC follow."""
+"""The HTTP status of an error, which the statuses of gRPC follow, and when to try again."""
 
 from typing import Final
 
@@ -18,6 +18,16 @@ _STATUSES: Final[tuple[tuple[type[ReelspaceError], int], ...]] = (
     (ShardTimeout, 504),
     (TemporaryError, 503),
 )
+
+_WHERE_TO_TRY_AGAIN: Final = (429, 503)
+SOON_S: Final = 1
+
+
+def retry_after_s(error: ReelspaceError) -> int | None:
+    """Give the seconds after which to try again, None where that changes nothing."""
+    if status_of(error) not in _WHERE_TO_TRY_AGAIN:
+        return None
+    return error.retry_after_s if isinstance(error, RequestRefused) else SOON_S
 
 
 def status_of(error: ReelspaceError) -> int:

@@ -9,6 +9,7 @@ import tritonclient.grpc.aio as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
+from reelspace.search.access.current_request import trace_headers
 from reelspace.search.access.shard_client import ModelRefused, ShardFailed, ShardTimeout
 from reelspace.search.compute.calls import Sync, decode_answer, encode_call
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
@@ -100,7 +101,7 @@ async def infer(
     tensors = [_tensor(name, values) for name, values in inputs.items()]
     outputs = [triton.InferRequestedOutput(name) for name in wanted]
     try:
-        return await client.infer(model, tensors, model_version=version, outputs=outputs, client_timeout=timeout_s)
+        return await client.infer(model, tensors, model_version=version, outputs=outputs, client_timeout=timeout_s, headers=trace_headers())
     except InferenceServerException as error:
         status, message = str(error.status()), " ".join(str(error.message()).split())[:300]
         if status.endswith("DEADLINE_EXCEEDED"):

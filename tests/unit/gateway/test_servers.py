@@ -1,14 +1,17 @@
 """What `reelspace search serve` refuses before it starts anything."""
 
 import socket
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import reelspace.search
-from reelspace.core.errors import OutputOccupied, UserError
+from reelspace.core.errors import OutputOccupied, SettingError, UserError
 from reelspace.core.local_store import LocalStore
-from reelspace.gateway.servers import ServePlan, serve_search, served_models
+from reelspace.gateway.__main__ import parse_arguments
+from reelspace.gateway.servers import Entrance, ServePlan, serve_search, served_models, words_of
+from reelspace.gateway.settings import GatewaySettings
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.shared_directory import shared_directory
 from reelspace.search.storage.layout import Collection, VectorSettings
@@ -28,6 +31,22 @@ def test_a_port_that_is_taken_is_refused_by_number(tmp_path: Path, num_processes
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}"):
             serve_search(plan(tmp_path, port, num_processes))
+
+
+def test_each_of_several_processes_gets_every_setting_that_is_not_of_one_only() -> None:
+    tritons = {"backend": "triton", "triton_grpc": "a:1", "triton_http": "a:2", "triton_replicas": ("b:1", "c:1")}
+    doors = {"host": "10.0.0.1", "port": 1, "grpc_port": 2, "share_ports": True, "without_keys": True, "access_log": True}
+    files = {"keys_file": "keys.json", "tls_cert": "a.crt", "tls_key": "a.key"}
+    settings = GatewaySettings(store="s3://a/b", **tritons, **doors, **files)  # type: ignore[arg-type]
+    assert parse_arguments(words_of(settings)) == settings
+    assert {field.name for field in fields(Entrance)} - {"admin_port"} <= settings.model_fields_set
+
+
+def test_a_host_without_keys_and_one_port_of_operators_for_several_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="without_keys"):
+        serve_search(ServePlan(str(tmp_path), "0.0.0.0", 0, 0))
+    with pytest.raises(UserError, match="admin-port"):
+        serve_search(ServePlan(str(tmp_path), "127.0.0.1", 0, 0, 2, entrance=Entrance(admin_port=0)))
 
 
 def test_a_directory_that_a_process_keeps_for_itself_is_refused_and_one_that_others_share_is_not(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from qdrant_client.grpc import collections_pb2, points_pb2, qdrant_pb2
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.http_request import READ_TIMEOUT_S, WRITE_TIMEOUT_S
 from reelspace.search.access.json_fields import payload_key
 from reelspace.search.access.messages import answers
@@ -15,6 +14,7 @@ from reelspace.search.access.messages.collection_message import alias_actions_of
 from reelspace.search.access.messages.set_fields import parse_message
 from reelspace.search.access.results import WriteResult
 from reelspace.search.access.routes import DIALECT_VERSION
+from reelspace.search.access.seen_collections import SeenCollections
 
 _COMPLETED = WriteResult(None, True)
 
@@ -22,7 +22,7 @@ _COMPLETED = WriteResult(None, True)
 class CollectionMethods:
     """The handlers."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, catalog: Callable[[], SeenCollections]) -> None:
         self._catalog = catalog
 
     async def list(self, data: bytes, call: Call) -> Any:

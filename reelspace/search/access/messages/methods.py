@@ -1,15 +1,16 @@
 """The gRPC methods of the Qdrant dialect that are served; every other one is UNIMPLEMENTED by its name."""
 
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.messages.call import Call, Method
 from reelspace.search.access.messages.collection_methods import CollectionMethods
 from reelspace.search.access.messages.point_methods import PointMethods
+from reelspace.search.access.seen_collections import SeenCollections
 
 
-def dialect_methods(catalog: Callable[[], Catalog]) -> dict[str, Method]:
+def dialect_methods(catalog: Callable[[], SeenCollections]) -> dict[str, Method]:
     """Give the methods by path, as `/qdrant.Points/Query`; `catalog` is asked for calls, after the server has started."""
     points, collections = PointMethods(catalog), CollectionMethods(catalog)
     handlers = {
@@ -42,6 +43,7 @@ def dialect_methods(catalog: Callable[[], Catalog]) -> dict[str, Method]:
 
 
 def _bytes_of(handler: Callable[[bytes, Call], Awaitable[Any]]) -> Method:
+    @wraps(handler)
     async def method(data: bytes, call: Call) -> bytes:
         answer: bytes = (await handler(data, call)).SerializeToString()
         return answer

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from qdrant_client.grpc import points_pb2
 
-from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.collection_service import CollectionService
 from reelspace.search.access.http_request import READ_TIMEOUT_S, WRITE_TIMEOUT_S
 from reelspace.search.access.messages import answers
@@ -26,6 +25,7 @@ from reelspace.search.access.messages.write_message import (
 )
 from reelspace.search.access.requests import Write, WriteRequest
 from reelspace.search.access.results import WriteResult
+from reelspace.search.access.seen_collections import SeenCollections
 from reelspace.search.storage.rows import Fields
 
 _MUCH_BYTES: Final = 64 << 10
@@ -35,7 +35,7 @@ WriteOf = Callable[[Any, Fields], Write]
 class PointMethods:
     """The handlers."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+    def __init__(self, catalog: Callable[[], SeenCollections]) -> None:
         self._catalog = catalog
 
     async def query(self, data: bytes, call: Call) -> Any:

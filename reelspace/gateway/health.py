@@ -1,0 +1,82 @@
+"""Whether the gateway lives, has started, and is ready: three questions with three answers."""
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from fastapi import FastAPI, Response
+
+from reelspace.core.errors import ReelspaceError
+from reelspace.gateway.metrics import Metrics
+
+
+class Health:
+    """Knows what hinders the gateway. Living needs nothing but this process, so nothing here can end it."""
+
+    def __init__(self, probe: Callable[[float], Awaitable[None]], timeout_s: float) -> None:
+        """Know nothing yet.
+
+        Args:
+            probe: makes every open collection really answer within seconds; raises what hinders it.
+        """
+        self._probe = probe
+        self._timeout_s = timeout_s
+        self._started = False
+        self.is_draining = False
+
+    def drain(self) -> None:
+        """Be ready no more."""
+        self.is_draining = True
+
+    async def hindrance(self) -> str | None:
+        """Tell why no requests should be sent here, None if they may be."""
+        if self.is_draining:
+            return "the gateway is ending: it answers what runs, and takes nothing new"
+        try:
+            await self._probe(self._timeout_s)
+        except ReelspaceError as error:
+            return " ".join(str(error).split())
+        self._started = True
+        return None
+
+    async def start_hindrance(self) -> str | None:
+        """Tell why it was never ready, None once it was."""
+        return None if self._started else await self.hindrance()
+
+
+def add_health(app: FastAPI, health: Health, *, tells: bool) -> None:
+    """Answer probes in an application, under the names of Kubernetes and of Qdrant's clients.
+
+    Args:
+        tells: say what hinders readiness; it may name collections.
+    """
+
+    async def live() -> Response:
+        """Answer as long as this process runs."""
+        return Response()
+
+    async def ready() -> Response:
+        """Answer 200 when every shard and the text encoder answer a real request."""
+        return _answer(await health.hindrance(), tells)
+
+    async def started() -> Response:
+        """Answer 200 once everything was ready for the first time, and from then on."""
+        return _answer(await health.start_hindrance(), tells)
+
+    for path, answer in (("/livez", live), ("/healthz", live), ("/readyz", ready), ("/startupz", started)):
+        app.add_api_route(path, answer, methods=["GET"])
+
+
+def add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    """Answer with the counters in an application."""
+
+    async def counters() -> Response:
+        """Give the counters in Prometheus' text format."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    app.add_api_route("/metrics", counters, methods=["GET"])
+
+
+def _answer(hindrance: str | None, tells: bool) -> Response:
+    if hindrance is None:
+        return Response()
+    return Response(orjson.dumps({"status": {"error": hindrance if tells else "not ready"}}), 503, media_type="application/json")

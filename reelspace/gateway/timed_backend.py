@@ -1,0 +1,44 @@
+"""Shards whose searches are timed."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from reelspace.search.access.backend import Backend
+from reelspace.search.access.shard_client import ShardClient
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.storage.layout import Collection
+
+
+class TimedBackend:
+    """A backend whose shards tell how many seconds each of their searches took, failed ones too."""
+
+    def __init__(self, backend: Backend, told: Callable[[float], None]) -> None:
+        self._backend = backend
+        self._told = told
+
+    async def open(self, collection: Collection) -> Sequence[ShardClient]:
+        """Give a client of every shard."""
+        return [_TimedShard(shard, self._told) for shard in await self._backend.open(collection)]
+
+    async def close(self, collection: Collection) -> None:
+        """Let go of a collection."""
+        await self._backend.close(collection)
+
+
+class _TimedShard:
+    def __init__(self, shard: ShardClient, told: Callable[[float], None]) -> None:
+        self._shard = shard
+        self._told = told
+
+    async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
+        start_s = time.perf_counter()
+        try:
+            return await self._shard.search(queries, timeout_s)
+        finally:
+            self._told(time.perf_counter() - start_s)
+
+    async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
+        return await self._shard.read(request, timeout_s)
+
+    async def sync(self, number: int, timeout_s: float) -> None:
+        await self._shard.sync(number, timeout_s)
