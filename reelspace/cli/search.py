@@ -16,6 +16,11 @@ Name = Annotated[str, typer.Option("--collection", help="Name of the collection.
 Json = Annotated[bool, typer.Option("--json", help="One JSON object for machines.")]
 
 
+def _api_key() -> str | None:
+    """Give the key for gateways that ask for one; never an option, which others on the machine could read."""
+    return os.environ.get("REELSPACE_API_KEY") or None
+
+
 @app.command()
 def query(
     query: Annotated[str, typer.Argument(help="What to look for, in words.")],
@@ -29,7 +34,7 @@ def query(
 
     from reelspace.search.client import SearchClient
 
-    with SearchClient(url) as client:
+    with SearchClient(url, api_key=_api_key()) as client:
         hits = client.query(query, limit=limit, collection=collection)
     if as_json:
         typer.echo(orjson.dumps([{"id": hit.id, "score": hit.score, "payload": hit.payload} for hit in hits]))
@@ -47,16 +52,46 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Gateway processes on the same ports.")] = 1,
     triton: Annotated[bool, typer.Option("--triton", help="Run shards on Triton servers instead of in the gateway.")] = False,
     replicas: Annotated[int, typer.Option(min=1, max=16, help="Triton servers, each with every shard.")] = 1,
+    keys: Annotated[str | None, typer.Option("--keys", help="JSON file of API keys, lines of `reelspace search key`; read again.")] = None,
+    without_keys: Annotated[bool, typer.Option("--without-keys", help="Let everyone in who reaches --host, without keys.")] = False,
+    tls_cert: Annotated[str | None, typer.Option(help="PEM file of the certificate and its chain, for HTTP and gRPC.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM file of the certificate's private key.")] = None,
+    admin_port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port for health and metrics; --port if not given.")] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="A line of JSON on stderr for every answered request.")] = False,
 ) -> None:
     """Serve a directory in Qdrant's dialect over HTTP and gRPC until Ctrl-C or SIGTERM; one line of JSON says when it answers."""
     # Before numpy loads: many small products at a time go through one thread each, more would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from reelspace.core.errors import UserError
-    from reelspace.gateway.servers import ServePlan, serve_search
+    from reelspace.gateway.servers import Entrance, ServePlan, serve_search
 
     if replicas != 1 and not triton:
         raise UserError("--replicas are of Triton servers: add --triton, or use --processes")
-    serve_search(ServePlan(directory, host, port, grpc_port, processes, replicas if triton else 0))
+    entrance = Entrance(keys, without_keys, tls_cert, tls_key, admin_port, access_log)
+    serve_search(ServePlan(directory, host, port, grpc_port, processes, replicas if triton else 0, entrance))
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for logs.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="What it may do: read, write or admin; give it again for several.")],
+    collection: Annotated[list[str], typer.Option("--collection", help="Collection or alias it may see, * for all; several by repeating.")],
+    days: Annotated[int | None, typer.Option(min=1, help="Days it is valid; for ever if not given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an API key: the key, which is told only now, and its line for the file of `serve --keys`, which holds a hash."""
+    from datetime import UTC, datetime, timedelta
+
+    import orjson
+
+    from reelspace.gateway.keys import new_key
+
+    secret, made = new_key(name, scope, collection, None if days is None else datetime.now(UTC) + timedelta(days=days))
+    line = made.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        typer.echo(orjson.dumps({"key": secret, "line": line}))
+        return
+    typer.echo(f"key, told only now: {secret}\nline for the file:   {orjson.dumps(line).decode()}")
 
 
 @app.command("import")
@@ -101,7 +136,7 @@ def import_(
     if url is not None:
         if recall is not None:
             raise UserError("--recall is of collections that are built in a directory: leave it out, or use --dir")
-        with Gateway(url) as gateway:
+        with Gateway(url, api_key=_api_key()) as gateway:
             done = import_into_gateway(gateway, batches, plan)
     else:
         store = open_store(directory or "")
@@ -127,7 +162,7 @@ def export(
     from reelspace.search.tools.export_rows import export_rows
     from reelspace.search.tools.source import opened_source
 
-    with opened_source(directory, url, collection) as source:
+    with opened_source(directory, url, collection, _api_key()) as source:
         num_rows = export_rows(source, file, vector)
     typer.echo(orjson.dumps({"num_rows": num_rows}) if as_json else f"{num_rows:,} rows of {collection!r} exported to {file}")
 
@@ -169,7 +204,7 @@ def inspect(
     if (directory is None) == (url is None):
         raise UserError("expected either --dir or --url")
     if url is not None:
-        with Gateway(url) as gateway:
+        with Gateway(url, api_key=_api_key()) as gateway:
             found = inspect_gateway(gateway)
     else:
         found = inspect_store(open_store(directory or ""))
@@ -197,10 +232,10 @@ def bench(
     from reelspace.search.tools.gateway import Gateway
     from reelspace.search.tools.source import opened_source
 
-    with opened_source(directory, url, collection) as source:
+    with opened_source(directory, url, collection, _api_key()) as source:
         plan = BenchPlan(vector_of(source, vector), sampled, concurrency, queries)
         if url is not None:
-            with Gateway(url) as gateway:
+            with Gateway(url, api_key=_api_key()) as gateway:
                 figures = bench_gateway(gateway, collection, source, plan)
         else:
             with reelspace.search.open(directory or "") as database:

@@ -26,15 +26,16 @@ class Hit:
 
 
 class SearchClient:
-    """A connection to one gateway; use it in a `with` block.
+    """A connection to one gateway; use it in a `with` block. `api_key` is for a gateway that asks for one.
 
     Raises:
         UserError: the URL is no http or https address.
     """
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, api_key: str | None = None) -> None:
         self._url = _checked_url(url)
-        self._client = httpx.Client(base_url=self._url, timeout=timeout_s, trust_env=False)
+        headers = None if api_key is None else {"api-key": api_key}
+        self._client = httpx.Client(base_url=self._url, timeout=timeout_s, trust_env=False, headers=headers)
 
     def __enter__(self) -> "SearchClient":
         return self

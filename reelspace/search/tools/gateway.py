@@ -25,10 +25,18 @@ AGAIN: Final = frozenset({429, 502, 503, 504})
 class Gateway:
     """A connection; use it in a `with` block. Everything asked through it may be asked twice: writes need a key."""
 
-    def __init__(self, url: str, *, first_pause_s: float = FIRST_PAUSE_S, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        first_pause_s: float = FIRST_PAUSE_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         """Connect when something is asked.
 
         Args:
+            api_key: for a gateway that asks for one.
             first_pause_s: before a request is sent the second time; each pause after is twice as long.
             transport: for tests.
 
@@ -39,7 +47,8 @@ class Gateway:
         self._first_pause_s = first_pause_s
         if not self.url.startswith(("http://", "https://")):
             raise UserError(f"address of the gateway: expected http://host:port, got {url!r}")
-        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False, transport=transport)
+        shown = None if api_key is None else {"api-key": api_key}
+        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False, transport=transport, headers=shown)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, key: str | None = None) -> Any:
         """Give the `result` of an answer.

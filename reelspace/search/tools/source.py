@@ -81,12 +81,12 @@ def source_of_gateway(gateway: Gateway, name: str) -> Source:
 
 
 @contextmanager
-def opened_source(directory: str | None, url: str | None, name: str) -> Iterator[Source]:
-    """Open a collection of a directory or of a gateway; UserError unless exactly one is given."""
+def opened_source(directory: str | None, url: str | None, name: str, api_key: str | None = None) -> Iterator[Source]:
+    """Open a collection of a directory or of a gateway, with its key if it asks for one; UserError unless exactly one is given."""
     if (directory is None) == (url is None):
         raise UserError("expected either --dir or --url")
     if url is not None:
-        with Gateway(url) as gateway:
+        with Gateway(url, api_key=api_key) as gateway:
             yield source_of_gateway(gateway, name)
     else:
         yield source_of_store(open_store(directory or ""), name)
