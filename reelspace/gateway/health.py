@@ -1,5 +1,6 @@
 """Whether the gateway lives, has started, and is ready: three questions with three answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -21,6 +22,7 @@ class Health:
         self._probe = probe
         self._timeout_s = timeout_s
         self._started = False
+        self._probing: asyncio.Task[str | None] | None = None
         self.is_draining = False
 
     def drain(self) -> None:
@@ -31,6 +33,12 @@ class Health:
         """Tell why no requests should be sent here, None if they may be."""
         if self.is_draining:
             return "the gateway is ending: it answers what runs, and takes nothing new"
+        if self._probing is None or self._probing.done():
+            # One for all who ask meanwhile: nobody needs a key for it, and it makes every shard work.
+            self._probing = asyncio.get_running_loop().create_task(self._probed())
+        return await asyncio.shield(self._probing)
+
+    async def _probed(self) -> str | None:
         try:
             await self._probe(self._timeout_s)
         except ReelspaceError as error:

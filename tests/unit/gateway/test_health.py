@@ -39,3 +39,19 @@ def test_probes_answer_by_the_table() -> None:
     health.drain()
     assert statuses() == (200, 200, 200, 503), "ending"
     assert "ending" in TestClient(operators).get("/readyz").text
+
+
+def test_probes_that_come_together_make_the_shards_work_once() -> None:
+    asked = []
+
+    async def probe(timeout_s: float) -> None:
+        asked.append(timeout_s)
+        await asyncio.sleep(0.01)
+
+    async def ask() -> list[str | None]:
+        health = Health(probe, 1.0)
+        found = await asyncio.gather(*(health.hindrance() for _ in range(50)))
+        return [*found, await health.hindrance()]
+
+    assert asyncio.run(ask()) == [None] * 51
+    assert asked == [1.0, 1.0]
