@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from reelspace.search.access.fanout import Fanout, FanoutSettings
 from reelspace.search.access.triton_shard import TritonShard
 from reelspace.search.compute.queries import ShardAnswer, ShardQuery
 from reelspace.search.storage.layout import Collection, VectorSettings
+from reelspace.serving.upstream import Upstream
 
 from ..search.oracle_shard import OracleShard
 from .guarded import VECTORS, KeysFile, guarded
@@ -77,6 +80,29 @@ def test_calls_to_triton_carry_the_trace_they_are_made_for() -> None:
     for request in (CurrentRequest("a", PARENT), CurrentRequest("b")):
         asyncio.run(ask(request))
     assert triton.headers == [{"traceparent": PARENT}, None]
+
+
+def test_requests_of_encoders_carry_the_trace_they_are_sent_for() -> None:
+    came: list[str | None] = []
+
+    class Encoders(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            came.append(self.headers["traceparent"])
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None: ...
+
+    async def ask(url: str) -> None:
+        async with Upstream(url, 5.0, trace=trace_headers) as upstream:
+            for trace in (PARENT, None):
+                begin(CurrentRequest("x", trace))
+                assert await upstream.versions("text_encoder") == []
+
+    with HTTPServer(("127.0.0.1", 0), Encoders) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asyncio.run(ask(f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+    assert came == [PARENT, None]
 
 
 class Traced(OracleShard):
