@@ -122,8 +122,7 @@ def test_gateway_refuses_a_taken_port_in_one_line(running: Running, promoted: Pr
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_gateway_refuses_a_store_where_nothing_was_promoted(running: Running, tmp_path: Path) -> None:
-    ended = gateway(str(tmp_path), running, 0)
-    assert ended.returncode == 2
-    assert "spaces/current.json" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+def test_gateway_over_a_store_where_nothing_was_promoted_serves_what_clients_make(running: Running, tmp_path: Path) -> None:
+    with started_gateway(str(tmp_path / "store"), running.triton, tmp_path / "log") as (url, _):
+        assert httpx.get(f"{url}/collections", timeout=30).json()["result"] == {"collections": []}
+        assert httpx.get(f"{url}/readyz", timeout=30).status_code == 200
