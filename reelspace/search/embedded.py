@@ -201,7 +201,8 @@ class EmbeddedCollection:
             QueryRefused: the vector's length, a value that is not finite, the name, or the limit.
             RequestRefused: the filter is none.
         """
-        vector_D = vector if isinstance(vector, np.ndarray) and vector.dtype == np.float32 else _narrowed(vector)
+        as_is = isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.flags.c_contiguous
+        vector_D = vector if isinstance(vector, np.ndarray) and as_is else _narrowed(vector)
         encoded = b"" if where is None else self._filter(where)
         if len(self._hosts) == 1 and not with_payload:
             lone = self._hosts[0].lone(vector_D, limit, using, encoded)

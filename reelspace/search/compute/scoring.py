@@ -17,6 +17,7 @@ from reelspace.search.storage.layout import Metric
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+MANY_QUERIES: Final = 8
 # Guesses of equal rows differ by a few units in the last place, depending on where in a block they lie.
 MARGIN: Final = np.float32(4e-6)
 
@@ -65,10 +66,21 @@ class Compared:
 
     def guesses(self, vectors_QD: Floats) -> Floats:
         """Guess the order of all rows for each query; only differences between the guesses of one query mean something."""
-        if len(vectors_QD) == 1:
-            guesses_QA: Floats = (self.vectors_AD @ vectors_QD[0])[None]
+        num_queries, num_rows = len(vectors_QD), len(self.vectors_AD)
+        if num_queries >= MANY_QUERIES:
+            guesses_QA: Floats = vectors_QD @ self.vectors_AD.T
         else:
-            guesses_QA = vectors_QD @ self.vectors_AD.T
+            # Not by numpy: its second thread often sleeps, and waking it takes longer than the products.
+            guesses_QA = np.empty((num_queries, num_rows), dtype=np.float32)
+            for vector_D, guesses_A in zip(vectors_QD, guesses_QA, strict=True):
+                products(vector_D, self.vectors_AD, guesses_A)
         if self.half_squares_A is not None:
             guesses_QA -= self.half_squares_A
         return guesses_QA
+
+
+def products(vector_D: Floats, vectors_AD: Floats, into_A: Floats) -> None:
+    """Write the inner products of a vector with rows in C order."""
+    if len(vectors_AD):
+        pointer = faiss.swig_ptr
+        faiss.fvec_inner_products_ny(pointer(into_A), pointer(vector_D), pointer(vectors_AD), vectors_AD.shape[1], len(vectors_AD))

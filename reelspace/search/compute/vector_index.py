@@ -225,9 +225,7 @@ class VectorIndex:
         num = k + SPARE_CANDIDATES
         if self._fresh.num or len(positions_A) <= num or num > FEW:
             return None
-        guesses_A = compared.vectors_AD.dot(vector_D)
-        if compared.half_squares_A is not None:
-            guesses_A -= compared.half_squares_A
+        guesses_A = compared.guesses(vector_D[None])[0]
         chosen = at_least(guesses_A, num)
         if len(chosen) > BROAD:
             return None

@@ -56,6 +56,17 @@ def test_what_was_written_is_found_at_once_after_a_restart_and_after_optimizing(
         assert [one.id for one in database.collection("things").scroll(5)] == [id for id in ids if id not in gone][:5]
 
 
+def test_a_query_may_be_a_list_or_any_array(tmp_path: Path) -> None:
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.create_collection("things", 8)
+        collection.upsert(range(50), unit(50, 8, 0))
+        collection.optimize(IndexSettings(flat_below=1, recall_target=0.9, num_recall_queries=16))
+        query_D = unit(1, 16, 1)[0, ::2]
+        expected = collection.search(query_D.copy(), 5)
+        assert collection.search(query_D, 5) == expected
+        assert [hit.id for hit in collection.search(query_D.astype(np.float64).tolist(), 5)] == [hit.id for hit in expected]
+
+
 def test_named_vectors_distances_and_payload_edits(tmp_path: Path) -> None:
     vectors = {"text": VectorSettings(dimension=4), "place": VectorSettings(dimension=2, metric="euclid")}
     with reelspace.search.open(str(tmp_path)) as database:
