@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
+import httpx
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as messages
 from qdrant_client.models import FieldCondition, Filter, MatchValue
@@ -21,6 +22,7 @@ COLLECTION: Final = "items"
 BATCH_ROWS: Final = 1000
 RECALL_PERCENTS: Final = (95, 96, 97, 98, 99)
 TIMEOUT_S: Final = 60.0
+RECALL: Final = 0.95
 INDEXED_WITHIN_S: Final = 1200.0
 QUERY: Final = "/qdrant.Points/Query"
 _LARGE: Final = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -126,9 +128,10 @@ class Client:
     def build(self, rows: Rows) -> None:
         """Create the collection, index the payload, upsert, and wait until the index is built."""
         collections = messages.CollectionsStub(self._channel)  # type: ignore[no-untyped-call]
-        vectors = messages.VectorParams(size=rows.vectors_ND.shape[1], distance=messages.Distance.Cosine)
-        config = messages.VectorsConfig(params=vectors)
-        collections.Create(messages.CreateCollection(collection_name=COLLECTION, vectors_config=config), timeout=TIMEOUT_S)
+        # Over HTTP: the target of recall is a field of ours, which Qdrant's messages do not have.
+        vectors = {"size": rows.vectors_ND.shape[1], "distance": "Cosine", "index": {"recall": RECALL}}
+        address = f"http://127.0.0.1:{self._place['http_port']}/collections/{COLLECTION}"
+        httpx.put(address, json={"vectors": vectors}, timeout=TIMEOUT_S).raise_for_status()
         for key in FILTERS:
             kind = messages.FieldType.FieldTypeInteger
             index = messages.CreateFieldIndexCollection(collection_name=COLLECTION, wait=True, field_name=key, field_type=kind)

@@ -35,13 +35,12 @@ from reelspace.search.storage.layout import (
     ServedGeneration,
     ShardManifest,
     VectorFacts,
-    VectorSettings,
     collection_key,
     generation_key,
     parse,
     sha256,
 )
-from reelspace.search.storage.rows import MAX_SQUARED_LENGTH
+from reelspace.search.storage.rows import MAX_SQUARED_LENGTH, VectorField
 
 IDS: Final = "ids.npy"
 UUIDS: Final = "uuids.npy"
@@ -203,9 +202,9 @@ def _check_hash(found: str, expected: str, where: str) -> None:
 
 def _check_collection(manifest: ShardManifest, served: ServedGeneration, collection: Collection, where: str) -> None:
     """Refuse a manifest, whose hash is right, of another collection: then it is the collection's own file that is damaged."""
-    vectors = {name: VectorSettings(dimension=one.dimension, metric=one.metric) for name, one in manifest.vectors.items()}
+    vectors = {name: VectorField(one.dimension, one.metric) for name, one in manifest.vectors.items()}
     found = (manifest.shard, manifest.num_shards, manifest.space_id, vectors)
-    if found != (served.shard, collection.num_shards, collection.space_id, dict(collection.vectors)):
+    if found != (served.shard, collection.num_shards, collection.space_id, collection.fields):
         raise CorruptArtifact(f"{where} is corrupt: generation {served.generation} of shard {served.shard} is of another make, {found}")
 
 

@@ -13,7 +13,7 @@ from reelspace.core.errors import OutputOccupied, SettingError, UserError
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.shard import QueryRefused
-from reelspace.search.storage.layout import VectorSettings
+from reelspace.search.storage.layout import IndexTarget, ShardManifest, VectorSettings, parse
 from reelspace.search.storage.rows import RowRefused
 
 
@@ -54,6 +54,20 @@ def test_what_was_written_is_found_at_once_after_a_restart_and_after_optimizing(
     with reelspace.search.open(str(tmp_path)) as database:
         check(database.collection("things"))
         assert [one.id for one in database.collection("things").scroll(5)] == [id for id in ids if id not in gone][:5]
+
+
+def test_a_target_of_the_index_is_kept_and_reached(tmp_path: Path) -> None:
+    target = IndexTarget(kind="ivf_pqfs", recall=0.9)
+    with reelspace.search.open(str(tmp_path)) as database:
+        collection = database.create_collection("things", {"": VectorSettings(dimension=16, index=target)})
+        collection.upsert(range(3000), unit(3000, 16, 0))
+        collection.optimize(IndexSettings(flat_below=1, num_recall_queries=32))
+    with reelspace.search.open(str(tmp_path)) as database:
+        assert database.collection("things").count() == 3000
+    [manifest] = tmp_path.glob("collections/*/shards/0/generations/2/manifest.json")
+    facts = parse(ShardManifest, manifest.read_bytes(), "manifest").vectors[""].index
+    assert (facts.kind, facts.recall_target) == ("ivf_pqfs", 0.9)
+    assert facts.recall_at_10 >= 0.9
 
 
 def test_a_query_may_be_a_list_or_any_array(tmp_path: Path) -> None:
