@@ -36,7 +36,7 @@ from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.ids import Id, id_order
-from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, collection_key, read_collection
+from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, read_collection, remove_collection
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op, RowRefused
@@ -117,8 +117,7 @@ class Database:
         replace_file(self._store, Names, NAMES_KEY, lambda names: names.without_collection(name, full_name))
         if full_name in self._open:
             self._open.pop(full_name).close()
-        for key in list(self._store.list(collection_key(full_name, ""))):
-            self._store.delete(key)
+        remove_collection(self._store, full_name)
 
     def close(self) -> None:
         """Let go of the directory."""

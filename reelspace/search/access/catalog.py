@@ -33,6 +33,7 @@ from reelspace.search.storage.layout import (
     collection_key,
     parse,
     read_collection,
+    remove_collection,
 )
 from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
@@ -254,7 +255,7 @@ class Catalog:
         try:
             await self._changed(lambda names: names.with_collection(name, collection.full_name))
         except RequestRefused:
-            await asyncio.to_thread(_remove, self._store, collection.full_name)
+            await asyncio.to_thread(remove_collection, self._store, collection.full_name)
             raise
 
     async def _deleted(self, name: str) -> bool:
@@ -270,7 +271,7 @@ class Catalog:
         # Without its own file no write into it is acknowledged any more; the rest may be much, and nothing leads there.
         await asyncio.to_thread(self._store.delete, collection_key(found[-1]))
         await self._drop(found[-1])
-        self._spawn(asyncio.to_thread(_remove, self._store, found[-1]))
+        self._spawn(asyncio.to_thread(remove_collection, self._store, found[-1]))
         return True
 
     async def _changed(self, change: Callable[[Names], Names]) -> None:
@@ -404,13 +405,6 @@ def read_known(store: Store) -> Known:
 
 def _failed(task: "asyncio.Task[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _remove(store: Store, full_name: str) -> None:
-    """Remove all objects of a collection."""
-    for prefix in (collection_key(full_name, ""), f"repository/shard-{full_name}-"):
-        for key in list(store.list(prefix)):
-            store.delete(key)
 
 
 def _schema_key(full_name: str) -> str:

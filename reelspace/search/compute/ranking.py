@@ -4,18 +4,17 @@ Legend: Q queries, K hits, R candidates.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.search.compute.hits import NO_ROW, NO_SCORE, Rows, widened
+from reelspace.search.compute.lone_query import FEW, leading
 from reelspace.search.compute.row_ids import RowIds
 from reelspace.search.compute.scoring import Floats, Ints
 from reelspace.search.compute.vector_index import NOTHING, Part, VectorIndex
 
 Mask = NDArray[np.bool_]
-FEW: Final = 64
 
 
 def rank(index: VectorIndex, ids: RowIds, vectors_QD: Floats, k: int, parts: Sequence[Part]) -> tuple[Rows, Mask]:
@@ -44,18 +43,13 @@ def rank(index: VectorIndex, ids: RowIds, vectors_QD: Floats, k: int, parts: Seq
 def _rank_one(
     index: VectorIndex, vectors_1D: Floats, k: int, parts: Sequence[Part], candidates: tuple[Ints, Floats]
 ) -> tuple[Rows, Mask] | None:
-    """Do the same for the usual lone query, whose hits are all there and of different scores, in a third of the time; else None.
-
-    Over some dozens of numbers, lists are faster than arrays.
-    """
+    """Do the same for the usual lone query, whose hits are all there and of different scores, in a third of the time; else None."""
     positions_1R, guesses_R = candidates
     scores_R = index.scores(vectors_1D, positions_1R)[0]
     scores, guesses = scores_R.tolist(), guesses_R.tolist()
-    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[: k + 1]
-    best = [scores[place] for place in order]
-    if best[k - 1] == NO_SCORE or len(set(best)) <= k:
+    order = leading(scores, k)
+    if order is None:
         return None
-    order = order[:k]
     is_open, column = False, 0
     for part in parts:
         end = column + part.positions_QR.shape[1]

@@ -156,7 +156,7 @@ class Shard:
             FilterRefused, KeyRefused: `where` is no filter.
         """
         index, vectors_QD = self._checked(vectors_QD, k, using)
-        banned = None if excluded is None or not any(excluded) else [index.positions(self._rows_of(ids)) for ids in excluded]
+        banned = None if excluded is None or not any(excluded) else [index.positions(self._ids.rows_of(ids)) for ids in excluded]
         allowed = self._filters.allowed(where) if where else None
         if allowed is not None:
             few = self._few(index, allowed, where, using)
@@ -190,14 +190,9 @@ class Shard:
     def search_exactly(self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"") -> Rows:
         """Compare with every row: what `search` is measured against."""
         index, vectors_QD = self._checked(vectors_QD, k, using)
-        mask_N = ~self.dead_N
-        if where:
-            mask_N &= self._filters.allowed(where).mask_N()
-        positions_A = index.positions(np.flatnonzero(mask_N))
-        positions_A = positions_A[positions_A >= 0]
-        kept = _Kept((0, 0, 0), positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
+        kept = self._gathered(index, np.flatnonzero(self.allowed_rows(where)))
         found = nothing(len(vectors_QD), k)
-        at_once = max(1, MAX_GUESSES // max(1, len(positions_A)))
+        at_once = max(1, MAX_GUESSES // max(1, len(kept.positions_A)))
         for start in range(0, len(vectors_QD), at_once):
             some = slice(start, start + at_once)
             part = self._rank_few(index, vectors_QD[some], k, kept, None)
@@ -208,9 +203,6 @@ class Shard:
         """Tell for each row whether it is alive and a filter allows it."""
         mask_N = ~self.dead_N
         return mask_N & self._filters.allowed(where).mask_N() if where else mask_N
-
-    def _rows_of(self, ids: Sequence[Id]) -> Ints:
-        return self._ids.rows_of(ids)
 
     def _apply(self, rows: LogRows) -> None:
         start, ops = 0, rows.ops_N.tolist()
@@ -287,11 +279,10 @@ class Shard:
 
     def _few(self, index: VectorIndex, allowed: Allowed, where: bytes, using: str) -> _Kept | None:
         """Give the allowed rows gathered, if they are few, or a filter is asked for again; None where lists are cheaper."""
-        state = self._state
         key = (where, using)
         again = key in self._kept
         kept = self._kept.get(key)
-        if kept is not None and kept.state == state:
+        if kept is not None and kept.state == self._state:
             self._kept.move_to_end(key)
             return kept
         if allowed.num_allowed > (KEPT_ROWS if again or not index.selectors else SCAN_ROWS):
@@ -300,11 +291,14 @@ class Shard:
         rows_A = np.flatnonzero(allowed.mask_N())
         if self._num_dead:
             rows_A = rows_A[~self._dead_N[rows_A]]
-        positions_A = index.positions(rows_A)
-        positions_A = positions_A[positions_A >= 0]
-        kept = _Kept(state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
+        kept = self._gathered(index, rows_A)
         self._keep(key, kept)
         return kept
+
+    def _gathered(self, index: VectorIndex, rows_A: Ints) -> _Kept:
+        positions_A = index.positions(rows_A)
+        positions_A = positions_A[positions_A >= 0]
+        return _Kept(self._state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
 
     def _keep(self, key: tuple[bytes, str], kept: _Kept | None) -> None:
         self._kept.pop(key, None)

@@ -172,6 +172,13 @@ def collection_key(collection: str, name: str = "collection.json") -> str:
     return f"collections/{collection}/{name}"
 
 
+def remove_collection(store: Store, full_name: str) -> None:
+    """Remove all objects of a collection that no name means any more."""
+    for prefix in (collection_key(full_name, ""), f"repository/shard-{full_name}-"):
+        for key in list(store.list(prefix)):
+            store.delete(key)
+
+
 def generation_key(collection: str, shard: int, generation: int, name: str) -> str:
     """Give the key of a file of one generation of one shard."""
     return f"collections/{collection}/shards/{shard}/generations/{generation}/{name}"
