@@ -9,7 +9,6 @@ Legend: N rows, D dimension.
 import fcntl
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,22 +21,22 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from reelspace.core.errors import OutputOccupied, SettingError, UserError
+from reelspace.core.errors import OutputOccupied, UserError
 from reelspace.core.local_store import LocalStore
 from reelspace.search.access.filter_request import parse_filter
 from reelspace.search.access.log_writers import LogWriters
-from reelspace.search.access.merge import merge_answers
+from reelspace.search.access.merge import all_records, first_records, merge_answers, total
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.filters import encode_filter
 from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting, ShardHost
-from reelspace.search.compute.queries import Count, Read, Record, Retrieve, Scroll, ShardQuery
+from reelspace.search.compute.queries import Count, Read, ReadAnswer, Record, Retrieve, Scroll, ShardQuery
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
-from reelspace.search.storage.ids import Id, id_order
-from reelspace.search.storage.layout import NAME_PATTERN, Collection, Metric, VectorSettings, read_collection, remove_collection
-from reelspace.search.storage.names import NAMES_KEY, Names
+from reelspace.search.storage.ids import Id
+from reelspace.search.storage.layout import Collection, Metric, VectorSettings, read_collection, remove_collection
+from reelspace.search.storage.names import NAMES_KEY, Names, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op, RowRefused
 from reelspace.search.storage.writer import Clock
@@ -87,8 +86,9 @@ class Database:
         Raises:
             UserError: the name is none, or taken.
         """
+        check_new_name(name)
         made = Collection(
-            name=_checked_name(name),
+            name=name,
             space_id=token_hex(8),
             vectors={"": VectorSettings(dimension=vectors, metric=metric)} if isinstance(vectors, int) else dict(vectors),
             num_shards=num_shards,
@@ -221,18 +221,16 @@ class EmbeddedCollection:
     def get(self, ids: Sequence[Id], *, with_vectors: bool = False) -> list[Record]:
         """Look rows up by id; unknown ids are left out."""
         names = tuple(self._made.vectors) if with_vectors else ()
-        found = {one.id: one for one in self._read(Retrieve(tuple(ids), True, names))}
+        found = {one.id: one for one in all_records(self._read(Retrieve(tuple(ids), True, names)))}
         return [found[id] for id in ids if id in found]
 
     def scroll(self, limit: int = 10, *, start: Id | None = None, where: Where | None = None) -> list[Record]:
         """List rows in the order of their ids, from the id `start` on."""
-        found = self._read(Scroll(b"" if where is None else self._filter(where), start, limit))
-        return sorted(found, key=lambda one: id_order(one.id))[:limit]
+        return first_records(self._read(Scroll(b"" if where is None else self._filter(where), start, limit)), limit)
 
     def count(self, where: Where | None = None) -> int:
         """Count rows, all or those that a filter allows."""
-        counts = [host.read(Count(b"" if where is None else self._filter(where))) for host in self._hosts]
-        return sum(count for count in counts if isinstance(count, int))
+        return total(self._read(Count(b"" if where is None else self._filter(where))))
 
     def optimize(self, settings: IndexSettings | None = None) -> None:
         """Build the index anew from all rows and drop what it replaces; searches go on meanwhile."""
@@ -276,13 +274,11 @@ class EmbeddedCollection:
         if ids is not None:
             return list(ids)
         encoded = self._filter(where or {})
-        read: list[Record] = []
-        for host in self._hosts:
-            read += _records(host.read(Scroll(encoded, None, host.num_rows + 1, with_payload=False)))
-        return [one.id for one in read]
+        answers = [host.read(Scroll(encoded, None, host.num_rows + 1, with_payload=False)) for host in self._hosts]
+        return [one.id for one in all_records(answers)]
 
-    def _read(self, request: Read) -> list[Record]:
-        return [record for host in self._hosts for record in _records(host.read(request))]
+    def _read(self, request: Read) -> list[ReadAnswer]:
+        return [host.read(request) for host in self._hosts]
 
 
 def _narrowed(vector: ArrayLike) -> NDArray[np.float32]:
@@ -300,11 +296,6 @@ def _array(value: ArrayLike, refused: type[UserError], where: str) -> NDArray[An
     return array
 
 
-def _records(answer: object) -> list[Record]:
-    assert isinstance(answer, list)
-    return answer
-
-
 def _locked(path: Path) -> int:
     file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
@@ -313,9 +304,3 @@ def _locked(path: Path) -> int:
         os.close(file)
         raise OutputOccupied(f"{path.parent} is open in another process: close it there, or use a server for both") from error
     return file
-
-
-def _checked_name(name: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise SettingError(f"collection name {name[:80]!r}: expected up to 64 letters, digits, '.', '_' or '-'")
-    return name

@@ -5,7 +5,6 @@ wait for that. Resolution: name, alias, the promoted collection's alias, full na
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from secrets import token_hex
@@ -25,7 +24,6 @@ from reelspace.search.access.shard_client import ShardTimeout
 from reelspace.search.access.together import together
 from reelspace.search.compute.filters import Filter, IsEmpty, encode_filter
 from reelspace.search.storage.layout import (
-    NAME_PATTERN,
     SPACE_POINTER,
     Collection,
     PayloadSchema,
@@ -35,7 +33,7 @@ from reelspace.search.storage.layout import (
     read_collection,
     remove_collection,
 )
-from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
+from reelspace.search.storage.names import NAMES_KEY, NameRefused, Names, NameTaken, NameUnknown, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 
 REFRESH_S: Final = 1.0
@@ -165,8 +163,10 @@ class Catalog:
         Raises:
             RequestRefused: 400 for a name that is none, 409 for one that is taken.
         """
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise RequestRefused("collection", f"name {name[:80]!r}: expected up to 64 letters, digits, '.', '_' or '-'")
+        try:
+            check_new_name(name)
+        except NameRefused as error:
+            raise RequestRefused("collection", str(error)) from error
         await self._within(self._created(name, request), timeout_s)
 
     async def delete(self, name: str, timeout_s: float) -> bool:

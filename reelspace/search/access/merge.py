@@ -1,19 +1,20 @@
-"""Merges the hits of several shards. Pure.
+"""Merges what several shards answered: hits, rows, counts. Pure.
 
 Legend: Q queries, K hits, R hits of all shards side by side.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from heapq import merge
+from itertools import accumulate, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.core.errors import InternalError
-from reelspace.search.compute.queries import ShardAnswer
-from reelspace.search.storage.ids import NO_ID, NUM_WORDS, Id, ids_of_words
+from reelspace.search.compute.queries import ReadAnswer, Record, ShardAnswer
+from reelspace.search.storage.ids import NO_ID, NUM_WORDS, Id, id_order, ids_of_words
 
 Ints = NDArray[np.int64]
 
@@ -80,6 +81,26 @@ def merge_answers(parts: Sequence[ShardAnswer], k: int) -> Merged:
     rows_Q1 = np.arange(len(scores_QR))[:, None]
     starts = [0, *accumulate(part.scores_QK.shape[1] for part in parts)][:-1]
     return Merged(ids_QR3[rows_Q1, order_QK], scores_QR[rows_Q1, order_QK], order_QK, starts)
+
+
+def all_records(answers: Iterable[ReadAnswer]) -> list[Record]:
+    """Give the rows of all shards, one shard after the other."""
+    return [record for answer in answers for record in _records(answer)]
+
+
+def first_records(answers: Iterable[ReadAnswer], limit: int) -> list[Record]:
+    """Give the first rows of several shards in the order of ids; each shard's are in that order."""
+    return list(islice(merge(*map(_records, answers), key=lambda record: id_order(record.id)), limit))
+
+
+def total(answers: Iterable[ReadAnswer]) -> int:
+    """Add up what the shards counted."""
+    return sum(answer for answer in answers if isinstance(answer, int))
+
+
+def _records(answer: ReadAnswer) -> list[Record]:
+    assert isinstance(answer, list), "Retrieve and Scroll are answered with rows"
+    return answer
 
 
 def _order(ids_QR3: NDArray[np.uint64], scores_QR: NDArray[np.float32], k: int) -> Ints:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from heapq import merge
 from typing import Final
 
 from reelspace.search.access.deadline import Deadline
+from reelspace.search.access.merge import all_records, first_records, total
 from reelspace.search.access.shard_calls import all_answers
 from reelspace.search.access.shard_client import ShardClient
 from reelspace.search.compute.queries import Count, Read, ReadAnswer, Record, Retrieve, Scroll
-from reelspace.search.storage.ids import Id, id_order, next_id, shard_of
+from reelspace.search.storage.ids import Id, next_id, shard_of
 
 PAGE: Final = 10_000
 
@@ -26,19 +26,18 @@ class Reads:
         for id in dict.fromkeys(request.ids):
             parts.setdefault(shard_of(id, len(self.shards)), []).append(id)
         answers = await self._ask({shard: replace(request, ids=tuple(ids)) for shard, ids in parts.items()}, timeout_s)
-        return {record.id: record for answer in answers for record in _records(answer)}
+        return {record.id: record for record in all_records(answers)}
 
     async def page(self, request: Scroll, timeout_s: float) -> tuple[list[Record], Id | None]:
         """Give the first rows from an id on, in the order of ids, and the id of the row after them."""
         wide = replace(request, limit=request.limit + 1)
         answers = await self._ask(dict.fromkeys(range(len(self.shards)), wide), timeout_s)
-        records = list(merge(*map(_records, answers), key=lambda record: id_order(record.id)))[: wide.limit]
+        records = first_records(answers, wide.limit)
         return records[: request.limit], records[request.limit].id if len(records) == wide.limit else None
 
     async def count(self, where: bytes, timeout_s: float) -> int:
         """Count the rows that a filter allows."""
-        answers = await self._ask(dict.fromkeys(range(len(self.shards)), Count(where)), timeout_s)
-        return sum(answer for answer in answers if isinstance(answer, int))
+        return total(await self._ask(dict.fromkeys(range(len(self.shards)), Count(where)), timeout_s))
 
     async def ids(self, where: bytes, deadline: Deadline) -> list[Id]:
         """Give the ids of all rows that a filter allows."""
@@ -53,12 +52,7 @@ async def _ids_of(client: ShardClient, where: bytes, deadline: Deadline) -> list
     found: list[Id] = []
     start: Id | None = None
     while True:
-        page = _records(await client.read(Scroll(where, start, PAGE, with_payload=False), deadline.left_s))
+        page = all_records([await client.read(Scroll(where, start, PAGE, with_payload=False), deadline.left_s)])
         found += [record.id for record in page]
         if len(page) < PAGE or (start := next_id(page[-1].id)) is None:
             return found
-
-
-def _records(answer: ReadAnswer) -> list[Record]:
-    assert isinstance(answer, list), "Retrieve and Scroll are answered with rows"
-    return answer

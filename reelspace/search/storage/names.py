@@ -3,14 +3,20 @@
 A name means the full name under which a collection is stored; one that is deleted and made again means another.
 """
 
+import re
 from typing import Final
 
 from pydantic import Field
 
-from reelspace.core.errors import UserError
+from reelspace.core.errors import SettingError, UserError
 from reelspace.core.settings import Settings
+from reelspace.search.storage.layout import NAME_PATTERN
 
 NAMES_KEY: Final = "collections/names.json"
+
+
+class NameRefused(SettingError):
+    """A name that no collection may have."""
 
 
 class NameTaken(UserError):
@@ -19,6 +25,12 @@ class NameTaken(UserError):
 
 class NameUnknown(UserError):
     """No collection or alias of that name."""
+
+
+def check_new_name(name: str) -> None:
+    """Refuse a name under which no collection may be made: NameRefused, for it becomes part of keys and paths."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise NameRefused(f"name {name[:80]!r}: expected up to 64 letters, digits, '.', '_' or '-', a letter or digit first")
 
 
 class Names(Settings):

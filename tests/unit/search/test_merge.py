@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelspace.search.access.merge import Merged, ShapeMismatch, merge_answers
-from reelspace.search.compute.queries import ShardAnswer
+from reelspace.search.access.merge import Merged, ShapeMismatch, all_records, first_records, merge_answers, total
+from reelspace.search.compute.queries import ReadAnswer, Record, ShardAnswer
 from reelspace.search.storage.ids import NO_ID, Id, id_order, id_words
 
 # Few distinct scores, so that ties are common.
@@ -75,3 +75,13 @@ def test_order_of_the_shards_does_not_matter(found: list[list[dict[int, float]]]
 def test_shards_that_answered_other_numbers_of_queries_are_refused() -> None:
     with pytest.raises(ShapeMismatch, match=r"\[1, 2\]"):
         merge_answers([part_of(0, [{1: 0.5}]), part_of(1, [{1: 0.5}, {2: 0.5}])], 3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.one_of(st.integers(0, 2**64 - 1), st.uuids()), unique=True, max_size=8), max_size=4), st.integers(0, 20))
+def test_rows_of_several_shards_are_one_list_in_the_order_of_ids_and_counts_one_sum(ids: list[list[Id]], limit: int) -> None:
+    pages: list[ReadAnswer] = [[Record(id) for id in sorted(shard, key=id_order)] for shard in ids]
+    flat = [id for shard in ids for id in shard]
+    assert [one.id for one in first_records(pages, limit)] == sorted(flat, key=id_order)[:limit]
+    assert sorted((one.id for one in all_records(pages)), key=id_order) == sorted(flat, key=id_order)
+    assert total([len(shard) for shard in ids]) == len(flat)

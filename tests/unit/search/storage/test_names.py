@@ -7,7 +7,7 @@ import pytest
 
 from reelspace.core.errors import CorruptArtifact, StoreUnavailable
 from reelspace.core.local_store import LocalStore
-from reelspace.search.storage.names import NAMES_KEY, Names, NameTaken, NameUnknown
+from reelspace.search.storage.names import NAMES_KEY, NameRefused, Names, NameTaken, NameUnknown, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 
 ONE = Names().with_collection("things", "things@00000001")
@@ -25,6 +25,17 @@ def test_a_collection_a_name_and_an_alias_never_share_a_name() -> None:
             change()
     with pytest.raises(NameUnknown, match="`other` doesn't exist"):
         aliased.renamed_alias("other", "new")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "-a", "a" * 65, "猫", "a@0123abcd", "a\0", "a\n"])
+def test_a_name_that_cannot_be_part_of_a_key_is_refused_in_the_same_words_at_every_door(name: str) -> None:
+    with pytest.raises(NameRefused, match=r"^name .*: expected up to 64 letters, digits, '\.', '_' or '-', a letter or digit first$"):
+        check_new_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "7", "a" * 64, "Kurz.video_2-b"])
+def test_a_name_of_letters_digits_and_plain_signs_is_taken(name: str) -> None:
+    check_new_name(name)
 
 
 def test_forgetting_a_collection_forgets_its_aliases_and_only_while_the_name_means_it() -> None:
