@@ -159,6 +159,8 @@ def forked(what: dict[str, Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(told, 1)
         os.dup2(told, 2)
+        if what.get("without_sync"):
+            os.fsync = lambda _descriptor: None
         ROLES[what["role"]](DoomedStore(Path(what["root"]), what["doom"]), what)
     except BaseException:  # noqa: BLE001, what the parent sees is what is told
         traceback.print_exc()

@@ -1,25 +1,22 @@
 """Power cuts: the backing file of a mounted ext4 is copied while a writer is stopped in mid-air; the copy is what a disk would hold.
 
-Unsynced files and unsynced names are not in the copy, synced ones are. Needs root, for mounting.
+See tests/search/loop_disk.py; tests/search/test_power_cut.py does so with gateways and builders.
 """
 
 import os
 import random
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from reelspace.core.errors import CorruptArtifact
+from tests.search.loop_disk import empty_disk, mounted
 
 from .doomed import Doom, acknowledged_by, check, start
 
-SIZE_BYTES = 48 << 20
 NUM_CUTS = 20
 NUM_CONTROL_CUTS = 3
 
@@ -27,31 +24,7 @@ NUM_CONTROL_CUTS = 3
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     """An ext4 in a file."""
-    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
-        pytest.skip("needs root and mkfs.ext4")
-    image = tmp_path / "disk"
-    with image.open("wb") as file:
-        file.truncate(SIZE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    if subprocess.run(["mount", "-o", "loop", image, _folder(tmp_path / "trial")], check=False).returncode:
-        pytest.skip("no loop device may be mounted here")
-    subprocess.run(["umount", tmp_path / "trial"], check=True)
-    return image
-
-
-@contextmanager
-def mounted(image: Path, place: Path) -> Iterator[Path]:
-    # The journal is written when somebody syncs, not by the clock.
-    subprocess.run(["mount", "-o", "loop,commit=600", image, _folder(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path
+    return empty_disk(tmp_path)
 
 
 def cut(disk: Path, folder: Path, after_s: float) -> tuple[Path, dict[str, int]]:
