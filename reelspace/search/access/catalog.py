@@ -24,6 +24,7 @@ from reelspace.search.access.shard_client import ShardTimeout
 from reelspace.search.access.together import together
 from reelspace.search.compute.filters import Filter, IsEmpty, encode_filter
 from reelspace.search.storage.layout import (
+    PAYLOAD_SCHEMA,
     SPACE_POINTER,
     Collection,
     PayloadSchema,
@@ -408,4 +409,4 @@ def _failed(task: "asyncio.Task[Any]") -> bool:
 
 
 def _schema_key(full_name: str) -> str:
-    return collection_key(full_name, "payload_schema.json")
+    return collection_key(full_name, PAYLOAD_SCHEMA)

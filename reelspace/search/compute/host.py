@@ -5,7 +5,7 @@ The same class serves in a Triton backend, in the gateway's process and in a cal
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -21,15 +21,20 @@ from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.entries import Entry
 from reelspace.search.storage.ids import Id
-from reelspace.search.storage.layout import Collection, ServedGeneration, read_current
+from reelspace.search.storage.layout import PAYLOAD_SCHEMA, Collection, PayloadSchema, ServedGeneration, collection_key, read_current
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import LogGap, LogTail, read_from
+from reelspace.search.storage.replaced_file import read_or_default
 
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
 PATIENCE_S: Final = 60.0
 """A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
+SCHEMA_S: Final = 30.0
+"""A shard looks so often which payload keys are indexed; a filter on one that it has not heard of reads the key's column itself."""
+READ_AT_ONCE: Final = 512
+"""So few payloads are read ahead at a time, about 2 ms, that a search hardly waits for them."""
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
 T = TypeVar("T")
@@ -59,7 +64,7 @@ class ShardHost:
     """Serves one shard of a collection; close it, or use it as a context. Calls may come from any thread."""
 
     def __init__(self, store: Store, collection: Collection, shard: int, hosting: Hosting | None = None) -> None:
-        """Load the generation, verify it, and apply the log to its present end.
+        """Load the generation, verify it, apply the log to its present end, and read the columns of indexed payload keys.
 
         Raises:
             CorruptArtifact: a file of the collection, the generation or the log is damaged, of another make, or missing amid others.
@@ -74,6 +79,7 @@ class ShardHost:
         self._told = threading.Event()
         self._closed = False
         self._refused: tuple[ServedGeneration, float] | None = None
+        self._schema_s = 0.0
         self._served, self._shard = self._load()
         self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
         self._thread.start()
@@ -206,6 +212,9 @@ class ShardHost:
                 shard = open_generation(self._store, served, self._hosting.placement, self._collection)
                 for entry in read_from(self._log, shard.applied):
                     shard.apply(entry)
+                shard.payloads.keep_columns(self._indexed_keys())
+                while shard.payloads.read_ahead():
+                    pass
             except LogGap as error:
                 if self._hosting.pinned is not None:
                     raise ShardBehind(f"generation {served.generation} is retired: {error}") from error
@@ -217,6 +226,18 @@ class ShardHost:
             self._tail = LogTail(self._log, shard.applied)
             return served, shard
         raise ShardBehind(f"shard {self._number} of {self._collection.full_name}: every generation was retired while it was loaded")
+
+    def _indexed_keys(self) -> Mapping[str, object]:
+        self._schema_s = time.monotonic() + SCHEMA_S
+        return read_or_default(self._store, PayloadSchema, collection_key(self._collection.full_name, PAYLOAD_SCHEMA)).keys
+
+    def _read_ahead(self) -> None:
+        """Bring the columns of the keys that are indexed now up to date, and let searches in between."""
+        if time.monotonic() >= self._schema_s:
+            keys = self._indexed_keys()
+            self.with_shard(lambda shard: shard.payloads.keep_columns(keys))
+        while not self._closed and self.with_shard(lambda shard: shard.payloads.read_ahead(READ_AT_ONCE)):
+            time.sleep(MOMENT_S)
 
     def _current(self) -> ServedGeneration:
         name = self._collection.full_name
@@ -266,6 +287,7 @@ class ShardHost:
                 if not self._closed:
                     with self._following:
                         self._refresh(patiently=True)
+                    self._read_ahead()
             except (ReelspaceError, OSError) as error:
                 # What is loaded goes on answering; the store may be back at the next look.
                 log_event("shard_not_followed", shard=self._number, collection=self._collection.full_name, error=str(error))

@@ -1,7 +1,7 @@
 """JSON objects row by row, and columns of what lies at the keys that filters ask for."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import orjson
@@ -57,10 +57,20 @@ class PayloadRows:
         text: bytes = self._sealed[row].as_py()
         return text
 
-    def index(self, key: str) -> None:
-        """Read a key's column and let it stay; KeyRefused for a key that names nothing."""
-        self._indexed[key] = self.column(key)
-        self._asked.pop(key, None)
+    def keep_columns(self, keys: Iterable[str]) -> None:
+        """Let the columns of these keys stay and forget those of other keys; nothing is read yet. KeyRefused for one that names nothing."""
+        known = {**self._asked, **self._indexed}
+        self._indexed = {key: known.get(key) or PayloadColumn(key) for key in sorted(keys)}
+        for key in self._indexed:
+            self._asked.pop(key, None)
+
+    def read_ahead(self, max_rows: int) -> bool:
+        """Read the next rows into the columns that stay and lack them; False if they lack none."""
+        behind = min(self._indexed.values(), key=lambda column: column.num_rows, default=None)
+        if behind is None or behind.num_rows == self.num_rows:
+            return False
+        self._read(behind, min(self.num_rows, behind.num_rows + max_rows))
+        return True
 
     def column(self, key: str) -> PayloadColumn:
         """Give a key's column, read up to the last row; KeyRefused for a key that names nothing."""
@@ -72,7 +82,7 @@ class PayloadRows:
         if key in self._asked:
             self._asked.move_to_end(key)
         if column.num_rows < self.num_rows:
-            self._read(column)
+            self._read(column, self.num_rows)
         return column
 
     def to_table(self) -> pa.Table:
@@ -81,11 +91,11 @@ class PayloadRows:
         fresh = pa.array(self._fresh, pa.large_binary())
         return pa.table({JSON: pa.concat_arrays([self._sealed, fresh]) if len(self._sealed) else fresh, **columns})
 
-    def _read(self, column: PayloadColumn) -> None:
+    def _read(self, column: PayloadColumn, end: int) -> None:
         # Columns that stand at the same row are read together: parsing costs more than reading.
         together = [one for one in (*self._indexed.values(), *self._asked.values()) if one.num_rows == column.num_rows]
-        for first in range(column.num_rows, self.num_rows, READ_ROWS):
-            payloads = [orjson.loads(text) for text in self._texts(first, first + READ_ROWS)]
+        for first in range(column.num_rows, end, READ_ROWS):
+            payloads = [orjson.loads(text) for text in self._texts(first, min(end, first + READ_ROWS))]
             for one in together:
                 one.extend(payloads)
 

@@ -6,7 +6,7 @@ So what was found out about the first rows and changes stays true, and a bitmap 
 Legend: N rows, M changes, W rows or changes from a start to the end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.filters import Condition, FieldCondition, Filter, HasId, PointId
-from reelspace.search.compute.payload_rows import PayloadRows
+from reelspace.search.compute.payload_rows import READ_ROWS, PayloadRows
 from reelspace.search.compute.payload_values import Growing
 from reelspace.search.storage.payload_edits import merged, without
 from reelspace.search.storage.payload_path import parse_key
@@ -101,10 +101,14 @@ class Payloads:
         payload: dict[str, Any] = orjson.loads(self.json(row))
         return payload
 
-    def index(self, key: str) -> None:
-        """Read a key's column now and keep it for good; KeyRefused for a key that names nothing."""
+    def keep_columns(self, keys: Collection[str]) -> None:
+        """Keep columns of these keys for good and forget those of other keys; KeyRefused for a key that names nothing."""
         for part in (self._rows, self._changes):
-            part.index(key)
+            part.keep_columns(keys)
+
+    def read_ahead(self, max_rows: int = READ_ROWS) -> bool:
+        """Read some rows, at most max_rows, into the columns that are kept; False once they have all, so that filters parse none."""
+        return any(part.read_ahead(max_rows) for part in (self._rows, self._changes))
 
     def mask(self, where: Filter, rows_of: RowsOf, known_N: Mask | None = None, known: Edition | None = None) -> Mask:
         """Give for each row whether a filter allows it.

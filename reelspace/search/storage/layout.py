@@ -29,6 +29,7 @@ from reelspace.search.storage.rows import Fields, VectorField
 
 SPACE_POINTER: Final = "spaces/current.json"
 SPACE_CLAIMS: Final = "spaces/claims"
+PAYLOAD_SCHEMA: Final = "payload_schema.json"
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SPACE_DIGITS: Final = 8
 Metric = Literal["cosine", "dot", "euclid"]

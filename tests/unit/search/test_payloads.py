@@ -102,6 +102,37 @@ def test_saved_payloads_open_equal_without_reading_their_json(seed: int, tmp_pat
         assert opened.mask(parse_filter(as_json(model)), rows_of(list(range(len(plain))))).tolist() == expected(plain, model)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_columns_that_are_read_ahead_in_parts_answer_like_plain_payloads_and_filters_parse_nothing(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = Draw(seed)
+    plain = [draw.payload() for _ in range(40)]
+    payloads = make(*plain)
+    payloads.keep_columns(KEYS)
+    for number in range(40):
+        change(draw, payloads, plain)
+        payloads.read_ahead(1 + draw.below(9))
+        model = Draw(number).filter()
+        if number % 4 == 3:
+            while payloads.read_ahead(5):
+                pass
+            with monkeypatch.context() as patched:
+                patched.setattr("reelspace.search.compute.payload_rows.orjson.loads", lambda text: pytest.fail("a row was parsed"))
+                payloads.mask(parse_filter(as_json(model)), rows_of([]))
+        assert payloads.mask(parse_filter(as_json(model)), rows_of(list(range(len(plain))))).tolist() == expected(plain, model)
+
+
+def test_columns_of_keys_that_are_kept_no_more_are_forgotten() -> None:
+    payloads = make({"color": "red", "size": 1})
+    payloads.keep_columns(["color", "size"])
+    assert payloads.read_ahead()
+    assert not payloads.read_ahead()
+    payloads.keep_columns(["size"])
+    assert payloads.indexed == ("size",)
+    assert mask(payloads, RED) == [True]
+
+
 def test_rows_keep_the_json_they_were_given() -> None:
     payloads = Payloads()
     payloads.append([b'{ "b": 1.50, "a": [1,\n2] }', b"{}"])
@@ -149,7 +180,7 @@ def test_key_that_names_nothing_is_refused_when_a_filter_asks_for_it() -> None:
     with pytest.raises(KeyRefused):
         mask(make({}), Filter(must=(IsNull("a..b"),)))
     with pytest.raises(KeyRefused):
-        make({}).index("")
+        make({}).keep_columns([""])
 
 
 def test_row_that_changes_twice_counts_as_it_is_last() -> None:
@@ -220,7 +251,7 @@ def test_empty_shard_allows_nothing() -> None:
 def test_match_on_half_a_million_rows_takes_under_10_ms_and_a_known_one_under_a_tenth() -> None:
     payloads, where = Payloads(["color"]), encode_filter(RED)
     payloads.append([b'{"color":"red","views":5}' if row % 20 == 0 else b'{"color":"blue","views":7}' for row in range(500_000)])
-    payloads.index("color")
+    payloads.keep_columns(["color"])
     cold_s = statistics.median(timeit.repeat(lambda: FilterCache(payloads, rows_of([])).allowed(where), number=1, repeat=9))
     cache = FilterCache(payloads, rows_of([]))
     assert cache.allowed(where).num_allowed == 25_000
