@@ -33,7 +33,7 @@ from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.queries import Count, Read, ReadAnswer, Record, Retrieve, Scroll, ShardQuery
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
-from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
+from reelspace.search.scheduling.rebuild import drop_old, make_current, rows_of_shard
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection, Metric, VectorSettings, read_collection, remove_collection
 from reelspace.search.storage.names import NAMES_KEY, Names, check_new_name
@@ -237,7 +237,9 @@ class EmbeddedCollection:
         settings = settings or IndexSettings(num_threads=os.cpu_count() or 1)
         for shard, host in enumerate(self._hosts):
             with TemporaryDirectory(prefix="reelspace-optimize-") as scratch:
-                rebuild_shard(self._store, self._made, shard, settings, Path(scratch))
+                host.catch_up()
+                rows = host.with_shard(lambda loaded: rows_of_shard(loaded, self._made))
+                make_current(self._store, self._made, shard, rows, settings, Path(scratch))
             host.refresh()
             drop_old(self._store, self._made, shard, Clock().now_us())
 

@@ -38,7 +38,7 @@ def parse_vector(value: Any, known: VectorField, where: str) -> NDArray[np.float
 
 
 def checked_vector(wide_D: NDArray[np.float64], known: VectorField, where: str) -> NDArray[np.float32]:
-    """Cast a vector of the right length to float32 and check what it is then, as `rows.check_rows` does."""
+    """Cast a vector of the right length to float32 and check what it is then, as `rows.checked` does."""
     # numpy's dot, unlike @, does not warn where squares overflow.
     if not float(wide_D.dot(wide_D)) <= 2 * MAX_SQUARED_LENGTH:
         bad = np.flatnonzero(~(np.abs(wide_D) <= np.finfo(np.float32).max))

@@ -42,7 +42,7 @@ from reelspace.search.storage.layout import (
 RECALL_AT: Final = 10
 ROWS_PER_LIST: Final = 39
 LISTS_PER_ROOT: Final = 2.5
-POINTS_PER_CENTROID: Final = 128
+POINTS_PER_CENTROID: Final = 64
 MAX_KEPT_CANDIDATES: Final = 4096
 MAX_CODE_ROWS: Final = 65_536
 """So many rows tell the range of every number, or the words of a code."""

@@ -57,6 +57,12 @@ class PayloadRows:
         text: bytes = self._sealed[row].as_py()
         return text
 
+    def jsons(self, rows: Sequence[int]) -> list[bytes]:
+        """Give rows as they were written, many at a time."""
+        num_sealed, fresh = len(self._sealed), self._fresh
+        sealed = iter(self._sealed.take(pa.array([row for row in rows if row < num_sealed], pa.int64())).to_pylist())
+        return [next(sealed) if row < num_sealed else fresh[row - num_sealed] for row in rows]
+
     def keep_columns(self, keys: Iterable[str]) -> None:
         """Let the columns of these keys stay and forget those of other keys; nothing is read yet. KeyRefused for one that names nothing."""
         known = {**self._asked, **self._indexed}

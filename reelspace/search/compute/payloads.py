@@ -68,6 +68,10 @@ class Payloads:
         """
         for place, payload in enumerate(payloads):
             _check_object(payload, f"payload {place}")
+        self.append_checked(payloads)
+
+    def append_checked(self, payloads: Sequence[bytes]) -> None:
+        """Add rows at the end whose payloads are known to be JSON objects, as those of the log are."""
         self._rows.append(payloads)
 
     def overwrite(self, row: int, payload: bytes) -> None:
@@ -95,6 +99,15 @@ class Payloads:
         """Give a row's payload as it was written."""
         change = self._last_change.get(self._checked(row))
         return self._rows.json(row) if change is None else self._changes.json(change)
+
+    def jsons(self, rows: Sequence[int]) -> list[bytes]:
+        """Give the payloads of rows as they were written."""
+        texts = self._rows.jsons(rows)
+        if self._last_change:
+            for place, row in enumerate(rows):
+                if (change := self._last_change.get(row)) is not None:
+                    texts[place] = self._changes.json(change)
+        return texts
 
     def payload(self, row: int) -> dict[str, Any]:
         """Give a row's payload."""

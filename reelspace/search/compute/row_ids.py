@@ -16,6 +16,8 @@ from reelspace.search.storage.ids import INTEGER, NO_ID, NUM_WORDS, UUID_KIND, I
 
 Ints = NDArray[np.int64]
 UNKNOWN = -1
+FEW = 8
+"""So few ids are looked up one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,15 @@ class SealedIds:
         row = self.first_row_from(id)
         return row if row < len(self) and self._id(row) == id else UNKNOWN
 
-    def rows_of_integers(self, ids: NDArray[np.uint64]) -> Ints:
-        """Give the rows of integer ids, -1 for unknown ones."""
+    def rows_of(self, ids: Sequence[Id]) -> Ints:
+        """Give the rows of ids, -1 for unknown ones."""
+        if len(ids) <= FEW or not all(type(id) is int for id in ids):
+            return np.array([self.row_of(id) for id in ids], dtype=np.int64)
         if not len(self.integers_I):
             return np.full(len(ids), UNKNOWN, dtype=np.int64)
-        rows = np.minimum(np.searchsorted(self.integers_I, ids), len(self.integers_I) - 1)
-        return np.where(self.integers_I[rows] == ids, rows, UNKNOWN).astype(np.int64)
+        wanted = np.array(ids, dtype=np.uint64)
+        rows = np.minimum(np.searchsorted(self.integers_I, wanted), len(self.integers_I) - 1)
+        return np.where(self.integers_I[rows] == wanted, rows, UNKNOWN).astype(np.int64)
 
     def first_row_from(self, id: Id) -> int:
         """Give the first row whose id is at least this one."""
@@ -116,12 +121,17 @@ class RowIds:
             self._words_N3 = room_N3
         self._words_N3[first:end] = id_words(ids)
         self._num_rows = end
-        replaced = []
+        replaced, unseen, fresh = [], [], self._fresh
         for row, id in enumerate(ids, first):
-            old = self.row_of(id)
-            if old >= 0:
+            old = fresh.get(id)
+            if old is None:
+                unseen.append(id)
+            else:
                 replaced.append(old)
-            self._fresh[id] = row
+            fresh[id] = row
+        if len(self._sealed):
+            rows = self._sealed.rows_of(unseen)
+            replaced += rows[rows >= 0].tolist()
         return replaced
 
     def row_of(self, id: Id) -> int:
@@ -131,8 +141,8 @@ class RowIds:
 
     def rows_of(self, ids: Sequence[Id]) -> Ints:
         """Give the newest row of each id, -1 where there is none; rows may be deleted."""
-        if len(ids) > 8 and not self._fresh and all(type(id) is int for id in ids):
-            return self._sealed.rows_of_integers(np.array(ids, dtype=np.uint64))
+        if not self._fresh:
+            return self._sealed.rows_of(ids)
         return np.array([self.row_of(id) for id in ids], dtype=np.int64)
 
     def listed(self, rows: list[int]) -> list[Id]:

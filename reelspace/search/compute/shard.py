@@ -35,7 +35,7 @@ SCAN_ROWS: Final = 2500
 KEPT_ROWS: Final = 20_000
 """So many allowed rows are gathered and kept for filters that are asked for again."""
 MAX_KEPT_BYTES: Final = 64 << 20
-MAX_GUESSES: Final = 1 << 23
+MAX_GUESSES: Final = 1 << 22
 """So many scores of an exact search are in memory at a time."""
 WIDER: Final = 4
 UNIT: Final = 1e-5
@@ -227,7 +227,7 @@ class Shard:
             return
         first = self._ids.num_rows
         replaced = self._ids.append(rows.ids[start:end])
-        self._payloads.append([payload or b"{}" for payload in rows.payloads[start:end]])
+        self._payloads.append_checked([payload or b"{}" for payload in rows.payloads[start:end]])
         if self._ids.num_rows > len(self._dead_N):
             self._dead_N = np.concatenate([self._dead_N, np.zeros(max(1024, len(self._dead_N) // 2, end - start), dtype=np.bool_)])
         self._kill(replaced)

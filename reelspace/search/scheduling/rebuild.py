@@ -34,7 +34,16 @@ KEPT_GENERATIONS: Final = 2
 
 
 def rebuild_shard(store: Store, collection: Collection, shard: int, settings: IndexSettings, scratch: Path) -> ServedGeneration:
-    """Build the next generation of a shard from all that is in its log now, and make it current.
+    """Build the next generation of a shard from all that is in its log now, and make it current; see `make_current` for errors."""
+    with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
+        rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))
+    return make_current(store, collection, shard, rows, settings, scratch)
+
+
+def make_current(
+    store: Store, collection: Collection, shard: int, rows: BuildRows, settings: IndexSettings, scratch: Path
+) -> ServedGeneration:
+    """Index the rows of a shard as its next generation, and make it current.
 
     Killed at any moment, it leaves the current generation as it is; of two at a time the one with the higher number stays current.
 
@@ -44,8 +53,6 @@ def rebuild_shard(store: Store, collection: Collection, shard: int, settings: In
     Raises:
         PreconditionFailed: another process moved the pointer meanwhile, or had moved it to a later generation: nothing changed.
     """
-    with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
-        rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))
     directory = scratch / f"shard-{shard}-{secrets.token_hex(4)}"
     manifest = write_generation(rows, collection, shard, settings, directory)
     number = claim(store, collection_key(collection.full_name, "claims"), f"rebuild-{secrets.token_hex(8)}")
@@ -71,7 +78,7 @@ def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
         rows_P = None if has_N.all() else np.flatnonzero(has_N)
         vectors[name] = BuildVectors(collection.vectors[name], index.gather(positions_N[has_N]), rows_P)
     payloads = Payloads(shard.payloads.indexed)
-    payloads.append([shard.payloads.json(row) for row in rows_N.tolist()])
+    payloads.append_checked(shard.payloads.jsons(rows_N.tolist()))
     return BuildRows(ids, vectors, payloads, shard.applied)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reelspace.core.errors import CorruptArtifact
-from reelspace.search.storage.rows import Fields, RowRefused, Rows, Vectors, check_rows
+from reelspace.search.storage.rows import Fields, RowRefused, Rows, Vectors, checked
 
 _VERSION: Final = (b"reelspace.log", b"1")
 _VECTOR: Final = "vector:"
@@ -56,7 +56,7 @@ def decode(key: str, fields: Fields, data: bytes) -> tuple[Write, ...]:
 
     Raises:
         CorruptArtifact: the bytes are not what was written under this key, are of a newer version or another collection, or hold
-            what `check_rows` refuses, whoever wrote it.
+            what `rows.checked` refuses, whoever wrote it.
     """
     stream = unseal(key, data)
     try:
@@ -150,8 +150,7 @@ def _write(batch: Any, fields: Fields) -> Write:
         vectors={name: column for name in sorted(fields) if len((column := _vectors(batch[_VECTOR + name], name, fields)).rows_M)},
         payloads=tuple(batch["payload"].to_pylist()),
     )
-    check_rows(rows, fields)
-    return Write(request_key=keys[0].as_py(), at_us=times[0].value, rows=rows)
+    return Write(request_key=keys[0].as_py(), at_us=times[0].value, rows=checked(rows, fields))
 
 
 def _ids(batch: Any) -> tuple[Any, ...]:

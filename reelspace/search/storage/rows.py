@@ -70,12 +70,16 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """N changes in order: op, id, vectors by name, and payload as JSON bytes; an upsert may lack some vectors and the payload."""
+    """N changes in order: op, id, vectors by name, and payload as JSON bytes; an upsert may lack some vectors and the payload.
+
+    `checked_for` are the fields for which `checked` found them good, so that none of those who must be sure looks at them again.
+    """
 
     ops_N: NDArray[np.uint8]
     ids: tuple[Id, ...]
     vectors: Mapping[str, Vectors]
     payloads: tuple[bytes | None, ...]
+    checked_for: Fields | None = field(default=None, init=False)
 
     @property
     def size_bytes(self) -> int:
@@ -112,7 +116,7 @@ def rows_of(changes: Sequence[Change], fields: Fields) -> Rows:
     """Put changes into columns.
 
     Raises:
-        RowRefused: one of them may not enter the log; see `check_rows`.
+        RowRefused: one of them may not enter the log; see `checked`.
     """
     rows = Rows(
         ops_N=np.array([change.op for change in changes], dtype=np.uint8),
@@ -120,17 +124,18 @@ def rows_of(changes: Sequence[Change], fields: Fields) -> Rows:
         vectors={name: _column(changes, name, fields) for name in dict.fromkeys(name for one in changes for name in one.vectors)},
         payloads=tuple(None if change.payload is None else _json(place, change) for place, change in enumerate(changes)),
     )
-    check_rows(rows, fields)
-    return rows
+    return checked(rows, fields)
 
 
-def check_rows(rows: Rows, fields: Fields) -> None:
-    """Refuse rows that could not be told apart, indexed or ranked.
+def checked(rows: Rows, fields: Fields) -> Rows:
+    """Give the rows, known to be good; refuse those that could not be told apart, indexed or ranked.
 
     Raises:
         RowRefused: no row at all; an id, op, payload or vector name that is none; a vector of another shape or type, not finite, so
             long that squares overflow float32, or of length zero where the metric is cosine; vectors or payload where the op has none.
     """
+    if rows.checked_for == fields:
+        return rows
     num_rows = len(rows.ids)
     if not num_rows or len(rows.ops_N) != num_rows or len(rows.payloads) != num_rows:
         raise RowRefused(f"rows: expected one op, id and payload for each of one or more rows, got {_lengths(rows)}")
@@ -141,8 +146,11 @@ def check_rows(rows: Rows, fields: Fields) -> None:
     for name, vectors in rows.vectors.items():
         _check_vectors(rows, name, vectors, fields)
         has_vector_N[vectors.rows_M] = True
-    for place, (op, payload) in enumerate(zip(rows.ops_N.tolist(), rows.payloads, strict=True)):
-        _check_op(_where(rows, place), op, payload, bool(has_vector_N[place]))
+    for place, (op, payload, has_vector) in enumerate(zip(rows.ops_N.tolist(), rows.payloads, has_vector_N.tolist(), strict=True)):
+        if op != Op.UPSERT or not has_vector or (payload is not None and type(_parsed(payload)) is not dict):
+            _check_op(_where(rows, place), op, payload, has_vector)
+    object.__setattr__(rows, "checked_for", fields)
+    return rows
 
 
 def _column(changes: Sequence[Change], name: str, fields: Fields) -> Vectors:
@@ -151,12 +159,12 @@ def _column(changes: Sequence[Change], name: str, fields: Fields) -> Vectors:
     wanted = fields[name].dimension
     places = [place for place, change in enumerate(changes) if name in change.vectors]
     vectors_MD = np.empty((len(places), wanted), dtype=np.float32)
-    for number, place in enumerate(places):
-        vector = _array(changes[place].vectors[name])
-        if vector is None or vector.shape != (wanted,):
-            found = "something else" if vector is None else f"the shape {list(vector.shape)}"
-            raise RowRefused(f"row {place} (id {changes[place].id}): vector {name!r}: expected {wanted} numbers, got {found}")
-        with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
+    with np.errstate(over="ignore"):  # 1e39 becomes infinite and is refused as such
+        for number, place in enumerate(places):
+            vector = _array(changes[place].vectors[name])
+            if vector is None or vector.shape != (wanted,):
+                found = "something else" if vector is None else f"the shape {list(vector.shape)}"
+                raise RowRefused(f"row {place} (id {changes[place].id}): vector {name!r}: expected {wanted} numbers, got {found}")
             vectors_MD[number] = vector
     return Vectors(np.array(places, dtype=np.int64), vectors_MD)
 

@@ -29,7 +29,7 @@ from reelspace.core.errors import (
 from reelspace.search.storage.entries import Entry, Write
 from reelspace.search.storage.log import RETRY_WINDOW_S, Log
 from reelspace.search.storage.reader import LogGap, read_from
-from reelspace.search.storage.rows import Rows, check_rows
+from reelspace.search.storage.rows import Rows, checked
 
 MAX_OBJECT_BYTES: Final = 16 << 20
 """Requests are grouped up to this size; a larger one is an object of its own."""
@@ -117,7 +117,7 @@ class LogWriter:
         """
         if not 1 <= len(request_key) <= MAX_KEY_LENGTH or not request_key.isprintable():
             raise UserError(f"request key {request_key[:60]!r}: expected 1 to {MAX_KEY_LENGTH} printable characters")
-        check_rows(rows, self._log.fields)
+        rows = checked(rows, self._log.fields)
         if rows.size_bytes > MAX_WRITE_BYTES:
             raise UserError(f"a request of {rows.size_bytes} bytes: expected at most {MAX_WRITE_BYTES}; send it in parts")
         waiting = _Waiting(Write(request_key, self._clock.now_us(), rows), self._clock.monotonic_s() + self._deadline_s)

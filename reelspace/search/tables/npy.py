@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reelspace.core.errors import TableError
 from reelspace.search.tables.batch import BATCH_ROWS, NO_PAYLOAD, Batch, Batches, checked_dimension, float32_ND, spans
 from reelspace.search.tables.id_file import IdsOf, id_rows, open_ids
-from reelspace.search.tables.npy_file import NpyRows, open_npy
+from reelspace.search.tables.npy_file import NpyRows, let_go, open_npy
 from reelspace.search.tables.whole_file import whole_file
 
 
@@ -38,6 +38,7 @@ def read_npy(path: Path, ids_path: Path | None = None, batch_rows: int = BATCH_R
 def _batches(path: Path, vectors_ND: NDArray[Any], ids: IdsOf, batch_rows: int) -> Iterator[Batch]:
     for start, stop in spans(len(vectors_ND), batch_rows):
         rows_ND = float32_ND(str(path), vectors_ND[start:stop], start)
+        let_go(vectors_ND)
         yield Batch(ids(start, stop), {"": rows_ND}, [NO_PAYLOAD] * (stop - start))
 
 

@@ -5,6 +5,7 @@ Format: numpy.lib.format, versions 1.0 and 2.0 (3.0 is for names of record field
 """
 
 import math
+import mmap
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -40,6 +41,12 @@ def open_npy(path: Path, num_axes: int) -> NDArray[Any]:
     if not wanted:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if is_fortran else "C")
+
+
+def let_go(mapped: NDArray[Any]) -> None:
+    """Give back the memory of what was read of a mapped array; it is read again when it is touched."""
+    if isinstance(mapped.base, mmap.mmap):
+        mapped.base.madvise(mmap.MADV_DONTNEED)
 
 
 def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

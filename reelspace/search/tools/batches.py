@@ -10,7 +10,7 @@ import numpy as np
 from reelspace.core.errors import TableError
 from reelspace.search.storage.ids import shard_of
 from reelspace.search.storage.layout import VectorSettings
-from reelspace.search.storage.rows import Fields, Op, RowRefused, Rows, Vectors, check_rows
+from reelspace.search.storage.rows import Fields, Op, RowRefused, Rows, Vectors, checked
 from reelspace.search.tables.batch import Batch
 
 MAX_FLOATS = 1 << 20
@@ -55,7 +55,7 @@ def check_batch(batch: Batch, fields: Fields, num_before: int) -> None:
         TableError: names the row's place and its id.
     """
     try:
-        check_rows(rows_of(batch), fields)
+        checked(rows_of(batch), fields)
     except RowRefused as error:
         raise TableError(f"of the rows from {num_before} on: {error}") from error
 

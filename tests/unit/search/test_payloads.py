@@ -142,6 +142,18 @@ def test_rows_keep_the_json_they_were_given() -> None:
     assert [reopened.json(row) for row in range(3)] == [b'{ "b": 1.50, "a": [1,\n2] }', b"{}", b'{"c": 1e2}']
 
 
+def test_many_payloads_at_once_are_those_of_each_row() -> None:
+    written = Payloads()
+    written.append([b'{"a": 1}', b'{"a": 2}', b'{"a": 3}'])
+    payloads = Payloads.from_table(written.to_table())
+    payloads.append([b'{"a": 4}', b'{"a": 5}'])
+    payloads.overwrite(1, b'{"b": 1}')
+    payloads.overwrite(4, b'{"b": 2}')
+    rows = [4, 0, 1, 3, 2, 1]
+    assert payloads.jsons(rows) == [payloads.json(row) for row in rows]
+    assert payloads.jsons([]) == []
+
+
 @pytest.mark.parametrize("bad", [b"", b"[1]", b"null", b'{"a":', b'{"a":NaN}', b"\xff"])
 def test_payload_that_is_no_object_is_refused_and_nothing_is_added(bad: bytes) -> None:
     payloads = make({"color": "red"})

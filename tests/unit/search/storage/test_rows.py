@@ -6,7 +6,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from reelspace.search.storage.rows import Change, Op, RowRefused, VectorField, Vectors, check_rows, rows_of
+from reelspace.search.storage.rows import Change, Op, RowRefused, VectorField, Vectors, checked, rows_of
 
 from .builders import FIELDS, delete, rows, upsert, vector
 
@@ -105,12 +105,12 @@ def test_rows_keep_their_order_and_their_numbers() -> None:
 )
 def test_columns_that_do_not_fit_are_refused(spoil: Callable[[Vectors], Vectors]) -> None:
     good = rows(upsert(1, 1.0), upsert(2, 2.0))
-    check_rows(good, FIELDS)
+    checked(good, FIELDS)
     with pytest.raises(RowRefused):
-        check_rows(replace(good, vectors={"": spoil(good.vectors[""])}), FIELDS)
+        checked(replace(good, vectors={"": spoil(good.vectors[""])}), FIELDS)
     for short in ({"ids": good.ids[:1]}, {"payloads": good.payloads[:1]}, {"ops_N": good.ops_N[:1]}, {"ops_N": good.ops_N + 5}):
         with pytest.raises(RowRefused):
-            check_rows(replace(good, **short), FIELDS)  # type: ignore[arg-type]
+            checked(replace(good, **short), FIELDS)  # type: ignore[arg-type]
 
 
 def test_digest_tells_any_two_different_writes_apart_and_equal_ones_not() -> None:
@@ -154,4 +154,4 @@ def test_payloads_and_edits_that_could_not_be_written_again_as_json_are_refused(
     one = rows(upsert(1, 1.0, deep))
     by_another = replace(one, payloads=(b'{"a":' * 300 + b"{}" + b"}" * 300,))
     with pytest.raises(RowRefused, match=r"row 0 \(id 1\): payload of UPSERT"):
-        check_rows(by_another, FIELDS)
+        checked(by_another, FIELDS)
