@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 import orjson
 import pytest
@@ -23,6 +22,7 @@ from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import replace_file
 
 from .doomed import IVF, MADE, row_of
+from .first_rows import put_first
 from .forks import PATIENCE_S, Fork, Forks, forks
 from .loop_disk import empty_disk, mounted
 from .owners import Client, Owner, Turns
@@ -30,7 +30,6 @@ from .owners import Client, Owner, Turns
 NUM_CUTS = 20
 NUM_CONTROL_CUTS = 3
 OWNER_IDS = (0, 1000, 2000)
-FIRST_IDS = range(10_000, 10_700)
 NEW_ID = 20_000
 SCORE_TOLERANCE = 1e-3
 
@@ -62,9 +61,7 @@ def cut(start: Forks, disk: Path, folder: Path, after_s: float, *, without_sync:
         replace_file(store, Names, NAMES_KEY, lambda names: names.with_collection("things", MADE.full_name))
         gateway = start.start("gateway", root, without_sync=without_sync)
         builder = start.start("builder", root, collection=MADE.full_name, without_sync=without_sync)
-        first = Owner(0)
-        first.rows = dict.fromkeys(FIRST_IDS, 0)
-        put_first(gateway.url)
+        first = put_first(gateway.url)
         clients = [Client(Owner(first_id), [gateway.url]) for first_id in OWNER_IDS]
         for client in clients:
             client.until_acknowledged()
@@ -81,13 +78,6 @@ def cut(start: Forks, disk: Path, folder: Path, after_s: float, *, without_sync:
             client.end()
     image.unlink()
     return copy, [first, *(client.owner for client in clients)]
-
-
-def put_first(url: str) -> None:
-    """Write enough rows for an index with several lists."""
-    points = [{"id": id, "vector": row_of(id, 0)[0].tolist(), "payload": row_of(id, 0)[1]} for id in FIRST_IDS]
-    response = httpx.put(f"{url}/collections/things/points?wait=true", json={"points": points}, timeout=PATIENCE_S)
-    assert response.status_code == 200, response.text
 
 
 def freeze(fork: Fork) -> None:
