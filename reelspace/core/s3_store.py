@@ -82,6 +82,7 @@ class S3Store:
     def __init__(self, place: S3Place) -> None:
         self.url = f"s3://{place.bucket}/{place.prefix}".rstrip("/")
         self._place = place
+        self._quote = '"'
         self._http = urllib3.PoolManager(timeout=_TIMEOUT, retries=False, maxsize=16)
         self._client = Minio(
             endpoint=urlsplit(place.endpoint).netloc,
@@ -100,8 +101,9 @@ class S3Store:
         key = f"{PRIVATE}/probe-{secrets.token_hex(8)}"
         try:
             etag = self._conditional_put(key, b"1", {"If-None-Match": "*"})
-            refused = self._is_refused(key, {"If-None-Match": "*"}) and self._is_refused(key, {"If-Match": f'"{"0" * 32}"'})
-            accepted = not self._is_refused(key, {"If-Match": f'"{etag}"'})
+            # The standard wants quotes around the tag; Ceph, and services built on it, take them for a part of it.
+            accepted = self._is_taken(key, etag, '"') or self._is_taken(key, etag, "")
+            refused = self._is_refused(key, {"If-None-Match": "*"}) and self._is_refused(key, self._if_match("0" * 32))
             if not refused or not accepted:
                 raise SettingError(
                     f"the S3 server at {self._place.endpoint} ignores conditional writes (If-None-Match, If-Match): "
@@ -150,7 +152,7 @@ class S3Store:
 
     def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """Replace an object that must still have this tag."""
-        return self._conditional_put(checked_key(key), data, {"If-Match": f'"{etag}"'})
+        return self._conditional_put(checked_key(key), data, self._if_match(etag))
 
     def put_file(self, key: str, path: Path, sha256: str | None = None) -> None:
         """Write or replace an object from a file, of that SHA-256 if one is given."""
@@ -198,6 +200,13 @@ class S3Store:
 
     def _name(self, key: str) -> str:
         return self._place.prefix + checked_key(key)
+
+    def _if_match(self, etag: str) -> dict[str, str]:
+        return {"If-Match": f"{self._quote}{etag}{self._quote}"}
+
+    def _is_taken(self, key: str, etag: str, quote: str) -> bool:
+        self._quote = quote
+        return not self._is_refused(key, self._if_match(etag))
 
     def _is_refused(self, key: str, condition: Mapping[str, str]) -> bool:
         try:

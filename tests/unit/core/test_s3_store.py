@@ -4,12 +4,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from minio import Minio
 
-from reelspace.core.errors import SettingError, StoreUnavailable
+from reelspace.core.errors import PreconditionFailed, SettingError, StoreUnavailable
 from reelspace.core.s3_store import S3Place, S3Store
 from reelspace.core.store import open_store
 
@@ -34,6 +35,27 @@ class Careless(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+class Literal(Careless):
+    """An S3 server with one object, as Ceph is: it takes the quotes around the tag of a condition for a part of the tag."""
+
+    stored: str | None = None
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        wanted = self.headers["If-Match"]
+        met = type(self).stored is None if self.headers["If-None-Match"] else wanted is None or wanted == type(self).stored
+        if met:
+            type(self).stored = md5(body).hexdigest()
+        self.send_response(200 if met else 412)
+        self.send_header("ETag", f'"{type(self).stored}"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        type(self).stored = None
+        self._answer(204)
 
 
 class Broken(Careless):
@@ -66,6 +88,17 @@ def test_a_server_that_ignores_conditions_is_refused_by_name(monkeypatch: pytest
         environment(monkeypatch, endpoint)
         with pytest.raises(SettingError, match=f"{endpoint} ignores conditional writes"):
             open_store("s3://bucket/prefix")
+
+
+def test_a_server_that_compares_quotes_of_tags_too_is_given_tags_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Literal) as endpoint:
+        environment(monkeypatch, endpoint)
+        store = open_store("s3://bucket/prefix")
+        first = store.put_if_absent("key", b"1")
+        second = store.put_if_match("key", b"2", first)
+        assert (first, second) == (md5(b"1").hexdigest(), md5(b"2").hexdigest())
+        with pytest.raises(PreconditionFailed):
+            store.put_if_match("key", b"3", first)
 
 
 def test_a_server_that_answers_503_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
