@@ -5,7 +5,7 @@ Equal rows give equal bytes with one thread: fixed seeds, sums in one order. Leg
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,12 +19,12 @@ from reelspace.core.errors import TableError, UserError
 from reelspace.core.rng import rng
 from reelspace.core.settings import Settings
 from reelspace.search.compute.generation import MANIFEST, write_files
-from reelspace.search.compute.hits import NO_ROW
 from reelspace.search.compute.library import faiss
 from reelspace.search.compute.payloads import Payloads, payload_rows
 from reelspace.search.compute.row_ids import SealedIds
 from reelspace.search.compute.scoring import Floats, Ints, faiss_metric, stored_form
 from reelspace.search.compute.shard import Shard, ShardParts
+from reelspace.search.compute.tuning import MAX_KEPT_CANDIDATES, RECALL_AT, Target, TargetOutOfReach, alone, tuned
 from reelspace.search.compute.vector_index import SealedVectors
 from reelspace.search.storage.layout import (
     Collection,
@@ -39,20 +39,14 @@ from reelspace.search.storage.layout import (
     shard_of_ids,
 )
 
-RECALL_AT: Final = 10
 ROWS_PER_LIST: Final = 39
 LISTS_PER_ROOT: Final = 2.5
 POINTS_PER_CENTROID: Final = 64
-MAX_KEPT_CANDIDATES: Final = 4096
 MAX_CODE_ROWS: Final = 65_536
 """So many rows tell the range of every number, or the words of a code."""
-FACTORS: Final[dict[str, tuple[float, ...]]] = {"ivf_pq": (4.0, 10.0, 30.0), "ivf_pqfs": (4.0, 10.0, 30.0)}
-"""Candidates per hit to try where codes are coarse."""
 KINDS: Final[tuple[IndexKind, ...]] = ("ivf_sq8", "ivf_pq", "ivf_pqfs", "hnsw")
 SAMPLED_ROWS: Final = 50_000
 NUM_TIMINGS: Final = 3
-PLATEAU: Final = 0.0005
-PLATEAU_FROM: Final = 16
 
 
 class IndexSettings(Settings):
@@ -66,14 +60,6 @@ class IndexSettings(Settings):
     rerank_factor: float = Field(1.0, ge=1, le=100, description="Candidates per hit that are scored again with the stored vectors.")
     seed: int = Field(0, ge=0, description="Seed of the sample.")
     num_threads: int = Field(1, ge=1, le=256, description="Threads of a build; with one, equal rows give equal bytes.")
-
-
-class TargetOutOfReach(UserError):
-    """A kind of index that cannot find what was asked; `best` is the recall it reached."""
-
-    def __init__(self, kind: str, target: float, best: float) -> None:
-        super().__init__(f"recall_target {target} is out of reach: {kind} gives {best:.4f} at most; raise rerank_factor or flat_below")
-        self.best = best
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +219,7 @@ def choose(tried: Sequence[TriedIndex], settings: IndexSettings) -> IndexKind:
 
 
 def _query_us(sealed: SealedVectors, settings: IndexSettings) -> float:
-    shard, (asked_Q, _) = Shard(_alone(sealed)), _samples(len(sealed.vectors_PD), sealed.facts.index.nlist, settings)
+    shard, (asked_Q, _) = Shard(alone(sealed)), _samples(len(sealed.vectors_PD), sealed.facts.index.nlist, settings)
     times = []
     for _ in range(NUM_TIMINGS):
         start_s = time.process_time()
@@ -263,8 +249,8 @@ def indexed(vectors: BuildVectors, kind: IndexKind, settings: IndexSettings) -> 
     _train(index, vectors.vectors_PD, learned, nlist, vectors.settings.metric)
     index.add(vectors.vectors_PD)
     facts = _facts(vectors, _flat_facts(settings).model_copy(update={"kind": kind, "nlist": nlist}))
-    tuned = _tuned(SealedVectors(facts, index, vectors.vectors_PD), asked_Q, settings)
-    return replace(tuned, rows_P=vectors.rows_P)
+    target = Target(settings.recall_target, settings.rerank_factor, settings.num_threads)
+    return replace(tuned(SealedVectors(facts, index, vectors.vectors_PD), asked_Q, target), rows_P=vectors.rows_P)
 
 
 def _train(index: Any, vectors_PD: Floats, learned: Ints, nlist: int | None, metric: Metric) -> None:
@@ -299,59 +285,6 @@ def _factory(kind: IndexKind, nlist: int | None, dimension: int) -> str:
     halves = next(parts for parts in range(max(1, dimension // 2), 0, -1) if dimension % parts == 0)
     names = {"ivf_sq8": "SQ8", "ivf_pq": f"PQ{halves}", "ivf_pqfs": f"PQ{halves}x4fs"}
     return "HNSW32,SQ8" if kind == "hnsw" else f"IVF{nlist},{names[kind]}"
-
-
-def _tuned(sealed: SealedVectors, rows_Q: Ints, settings: IndexSettings) -> SealedVectors:
-    """Choose the least effort that reaches the target on sampled rows, each without itself."""
-    num_vectors, made = len(sealed.vectors_PD), sealed.facts.index
-    vectors_QD = sealed.vectors_PD[rows_Q]
-    exact = Shard(_alone(sealed)).search_exactly(vectors_QD, RECALL_AT + 1).rows_QK
-    exact_QK, best = _without_self(exact, rows_Q), 0.0
-    for factor in FACTORS.get(made.kind, (1.0, 4.0)):
-        before = 0.0
-        for effort in _efforts(made.nlist or min(num_vectors, MAX_KEPT_CANDIDATES), 1 if made.nlist else 16):
-            changes = {"effort": effort, "rerank_factor": max(factor, settings.rerank_factor), "num_recall_queries": len(rows_Q)}
-            facts = made.model_copy(update=changes)
-            tried = replace(sealed, facts=sealed.facts.model_copy(update={"index": facts}))
-            found = Shard(_alone(tried), num_threads=settings.num_threads).search(vectors_QD, RECALL_AT + 1).rows_QK
-            recall = recall_of(_without_self(found, rows_Q), exact_QK)
-            if recall >= settings.recall_target:
-                proven = facts.model_copy(update={"recall_at_10": recall})
-                return replace(tried, facts=tried.facts.model_copy(update={"index": proven}))
-            best = max(best, recall)
-            if effort > PLATEAU_FROM and recall - before < PLATEAU:
-                break  # what is missed lies in visited lists: only more candidates can help
-            before = recall
-    raise TargetOutOfReach(made.kind, settings.recall_target, best)
-
-
-def _alone(sealed: SealedVectors) -> ShardParts:
-    """Make a shard of vectors alone, numbered as they come."""
-    num_vectors = len(sealed.vectors_PD)
-    ids = SealedIds(np.arange(num_vectors, dtype=np.uint64), np.empty((0, 16), dtype=np.uint8))
-    return ShardParts({"": sealed}, ids, Payloads())
-
-
-def _without_self(rows_QK: Ints, rows_Q: Ints) -> Ints:
-    """Drop each query's own row, or the last hit where a twin came before it."""
-    kept = [[row for row in rows if row != own][:RECALL_AT] for rows, own in zip(rows_QK.tolist(), rows_Q.tolist(), strict=True)]
-    return np.array([row + [NO_ROW] * (RECALL_AT - len(row)) for row in kept], dtype=np.int64)
-
-
-def recall_of(found_QK: NDArray[np.int64], exact_QK: NDArray[np.int64]) -> float:
-    """Give the share of the exact hits that were found, over all queries; 1 where there are none to find."""
-    wanted_QK = exact_QK >= 0
-    found = [np.isin(exact_K, found_K) & wanted_K for found_K, exact_K, wanted_K in zip(found_QK, exact_QK, wanted_QK, strict=True)]
-    return float(np.sum(found) / wanted_QK.sum()) if wanted_QK.any() else 1.0
-
-
-def _efforts(whole: int, first: int) -> Iterator[int]:
-    """Give efforts to try, each at most a quarter above the one before, and at last the whole."""
-    effort = first
-    while effort < whole:
-        yield effort
-        effort += max(1, effort // 4)
-    yield whole
 
 
 def _flat_facts(settings: IndexSettings) -> IndexFacts:

@@ -40,6 +40,13 @@ class Buffers:
         guesses, _, positions = self._pointers
         index.search_c(1, faiss.swig_ptr(vector_D), self.num, guesses, positions, parameters)
 
+    def compare(self, vector_D: Floats, vectors_AD: Floats, metric: Metric) -> None:
+        """Write the best of rows that are all compared, places for positions; there are at least as many rows as candidates."""
+        compare = faiss.knn_L2sqr if metric == "euclid" else faiss.knn_inner_product
+        guesses, _, positions = self._pointers
+        size = len(vectors_AD), self.num
+        compare(faiss.swig_ptr(vector_D), faiss.swig_ptr(vectors_AD), vectors_AD.shape[1], 1, *size, guesses, positions)
+
     def score(self, vector_D: Floats, stored_PD: Floats, metric: Metric, num: int) -> list[float]:
         """Score the first candidates from the stored vectors."""
         _, scores, positions = self._pointers

@@ -58,11 +58,15 @@ class ShardParts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """The vectors of the rows that a filter allows, gathered; valid while `state` is the shard's."""
+    """The rows that a filter allows, from the second time on with their vectors, gathered; valid while `state` is the shard's."""
 
     state: tuple[int, int, int]
     positions_A: Ints
-    compared: Compared
+    compared: Compared | None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.compared.vectors_AD.nbytes if self.compared else self.positions_A.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +131,7 @@ class Shard:
     @property
     def size_bytes(self) -> int:
         """Memory of vectors, codes, ids and what is kept for filters, about."""
-        kept = sum(one.compared.vectors_AD.nbytes for one in self._kept.values() if one)
+        kept = sum(one.size_bytes for one in self._kept.values() if one)
         return self._ids.size_bytes + sum(index.size_bytes for index in self._indexes.values()) + self._filters.size_bytes + kept
 
     def apply(self, entry: Entry) -> None:
@@ -159,7 +163,7 @@ class Shard:
         banned = None if excluded is None or not any(excluded) else [index.positions(self._ids.rows_of(ids)) for ids in excluded]
         allowed = self._filters.allowed(where) if where else None
         if allowed is not None:
-            few = self._few(index, allowed, where, using)
+            few = self._few(index, allowed, (where, using), len(vectors_QD))
             if few is not None:
                 return self._rank_few(index, vectors_QD, k, few, banned)
         bits, share = self._bits(allowed)
@@ -176,7 +180,7 @@ class Shard:
             return None
         if where:
             kept = self._kept.get((where, using))
-            if kept is None or kept.state != self._state:
+            if kept is None or kept.compared is None or kept.state != self._state:
                 return None
             found = index.lone_among(vector_D, k, kept.positions_A, kept.compared)
         else:
@@ -190,7 +194,7 @@ class Shard:
     def search_exactly(self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"") -> Rows:
         """Compare with every row: what `search` is measured against."""
         index, vectors_QD = self._checked(vectors_QD, k, using)
-        kept = self._gathered(index, np.flatnonzero(self.allowed_rows(where)))
+        kept = self._gathered(index, _positions(index, np.flatnonzero(self.allowed_rows(where))))
         found = nothing(len(vectors_QD), k)
         at_once = max(1, MAX_GUESSES // max(1, len(kept.positions_A)))
         for start in range(0, len(vectors_QD), at_once):
@@ -277,12 +281,14 @@ class Shard:
         bits = allowed.bits if self._live_bits is None or not self._num_dead else allowed.bits & self._live_bits
         return bits, max(allowed.num_allowed, 1) / num_rows
 
-    def _few(self, index: VectorIndex, allowed: Allowed, where: bytes, using: str) -> _Kept | None:
-        """Give the allowed rows gathered, if they are few, or a filter is asked for again; None where lists are cheaper."""
-        key = (where, using)
+    def _few(self, index: VectorIndex, allowed: Allowed, key: tuple[bytes, str], num_queries: int) -> _Kept | None:
+        """Give the allowed rows, if they are few, or a filter is asked for again; None where lists are cheaper."""
         again = key in self._kept
         kept = self._kept.get(key)
         if kept is not None and kept.state == self._state:
+            if kept.compared is None:
+                kept = self._gathered(index, kept.positions_A)
+                self._keep(key, kept)
             self._kept.move_to_end(key)
             return kept
         if allowed.num_allowed > (KEPT_ROWS if again or not index.selectors else SCAN_ROWS):
@@ -291,29 +297,30 @@ class Shard:
         rows_A = np.flatnonzero(allowed.mask_N())
         if self._num_dead:
             rows_A = rows_A[~self._dead_N[rows_A]]
-        kept = self._gathered(index, rows_A)
+        positions_A = _positions(index, rows_A)
+        # For one query, vectors where they lie are read faster than gathered ones are written.
+        is_first = num_queries == 1 and not again
+        kept = _Kept(self._state, positions_A, None) if is_first else self._gathered(index, positions_A)
         self._keep(key, kept)
         return kept
 
-    def _gathered(self, index: VectorIndex, rows_A: Ints) -> _Kept:
-        positions_A = index.positions(rows_A)
-        positions_A = positions_A[positions_A >= 0]
+    def _gathered(self, index: VectorIndex, positions_A: Ints) -> _Kept:
         return _Kept(self._state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
 
     def _keep(self, key: tuple[bytes, str], kept: _Kept | None) -> None:
         self._kept.pop(key, None)
         self._kept[key] = kept
-        size_bytes = sum(one.compared.vectors_AD.nbytes for one in self._kept.values() if one)
+        size_bytes = sum(one.size_bytes for one in self._kept.values() if one)
         while (size_bytes > MAX_KEPT_BYTES or len(self._kept) > 1024) and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
-            size_bytes -= dropped.compared.vectors_AD.nbytes if dropped else 0
+            size_bytes -= dropped.size_bytes if dropped else 0
 
     def _rank_few(self, index: VectorIndex, vectors_QD: Floats, k: int, kept: _Kept, excluded: Sequence[Ints] | None) -> Rows:
         """Rank rows that are all compared."""
         num, positions_A = k + SPARE_CANDIDATES, kept.positions_A
         if not len(positions_A):
             return nothing(len(vectors_QD), k)
-        guesses_QA = kept.compared.guesses(vectors_QD)
+        guesses_QA = kept.compared.guesses(vectors_QD) if kept.compared else index.scores(vectors_QD, positions_A[None])
         for row, banned in enumerate(excluded or ()):
             guesses_QA[row, np.isin(positions_A, banned)] = NO_SCORE
         while True:
@@ -346,3 +353,9 @@ class Shard:
                 for positions_R, banned in zip(part.positions_QR, wanted.excluded, strict=True):
                     positions_R[np.isin(positions_R, banned)] = -1
         return rank(index, self._ids, vectors_QD, k, parts)
+
+
+def _positions(index: VectorIndex, rows_A: Ints) -> Ints:
+    """Give the places of the vectors of rows; rows without one are left out."""
+    positions_A = index.positions(rows_A)
+    return positions_A[positions_A >= 0]

@@ -23,7 +23,6 @@ GROW_ROWS: Final = 1024
 """So many rows are compared one by one before they are put into lists: below, that costs less than looking for lists again."""
 GROW_AT_ONCE: Final = 512
 SPARE_CANDIDATES: Final = 8
-BROAD: Final = 512
 ROWS_PER_LIST_HIT: Final = 8
 NO_GUESS: Final = np.float32(-np.inf)
 NO_MARGIN: Final = np.float32(0)
@@ -85,7 +84,7 @@ class VectorIndex:
         self._grown: Any = None
         self._parameters: dict[int, Any] = {}
         self._lone_plans: dict[int, tuple[Buffers, Any]] = {}
-        self._broad: Buffers | None = None
+        self._among: dict[int, Buffers] = {}
 
     @property
     def num_sealed(self) -> int:
@@ -225,20 +224,18 @@ class VectorIndex:
         num = k + SPARE_CANDIDATES
         if self._fresh.num or len(positions_A) <= num or num > FEW:
             return None
-        guesses_A = compared.guesses(vector_D[None])[0]
-        chosen = at_least(guesses_A, num)
-        if len(chosen) > BROAD:
-            return None
-        if self._broad is None:
-            self._broad = Buffers(BROAD)
+        buffers = self._among.get(k)
+        if buffers is None:
+            buffers = self._among[k] = Buffers(num)
         faiss.omp_set_num_threads(self._num_threads)
-        positions_R = positions_A[chosen]
-        self._broad.positions_R[: len(chosen)] = positions_R
-        scores = self._broad.score(vector_D, self._sealed_PD, self.facts.metric, len(chosen))
-        guesses = guesses_A[chosen].tolist()
-        # Every row that was not chosen has a lower guess than all that were: the lowest stands for them.
-        guesses.append(min(guesses))
-        return best(scores, positions_R.tolist(), guesses, k, float(MARGIN) * max(map(abs, guesses)))
+        metric, vectors_AD = self.facts.metric, compared.vectors_AD
+        buffers.compare(vector_D, vectors_AD, metric)
+        guesses = buffers.guesses_R.tolist()
+        if metric == "euclid":
+            guesses = [-one for one in guesses]
+        scores = buffers.score(vector_D, vectors_AD, metric, num)
+        found = best(scores, buffers.positions_R.tolist(), guesses, k, MARGIN * max(map(abs, guesses)))
+        return None if found is None else (positions_A[found[0]].tolist(), found[1])
 
     def _sealed_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
         if self._placed.index is None:

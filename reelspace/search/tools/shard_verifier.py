@@ -9,10 +9,10 @@ import numpy as np
 from reelspace.core.errors import CorruptArtifact
 from reelspace.core.rng import rng
 from reelspace.core.store import Store
-from reelspace.search.compute.build import recall_of
 from reelspace.search.compute.generation import IDS, MANIFEST, UUIDS, array_of
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.shard import Shard
+from reelspace.search.compute.tuning import recall_of
 from reelspace.search.storage.entries import Write, decode
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import (

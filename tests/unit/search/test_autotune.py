@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from reelspace.core.errors import UserError
-from reelspace.search.compute.build import IndexSettings, build_parts, checked_table, choose, recall_of, rows_of_table, settings_for
+from reelspace.search.compute.build import IndexSettings, build_parts, checked_table, choose, rows_of_table, settings_for
 from reelspace.search.compute.shard import Shard
+from reelspace.search.compute.tuning import recall_of
 from reelspace.search.storage.layout import IndexTarget, TriedIndex, VectorSettings
 
 from .builders import make_table

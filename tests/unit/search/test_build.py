@@ -9,8 +9,9 @@ import pytest
 
 from reelspace.core.errors import TableError, UserError
 from reelspace.search.compute import build
-from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, recall_of, rows_of_table, write_index
+from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, rows_of_table, write_index
 from reelspace.search.compute.shard import Shard
+from reelspace.search.compute.tuning import recall_of
 from reelspace.search.storage.layout import IndexFacts, IndexKind, Metric, VectorSettings, shard_of_ids
 
 from .builders import make_collection, make_table
