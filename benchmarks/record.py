@@ -22,23 +22,28 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str:
-    """Give the commit of the checkout, with `+changes` when files differ from it."""
+    """Give the commit of the checkout, with `+changes` when files differ from it; results, which change nothing that runs, do not count."""
     head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     return f"{head}+changes" if changed else head
 
 
-def write_result(figure: str, values: Mapping[str, object], *, seed: int | list[int], packages: tuple[str, ...]) -> Path:
-    """Print one JSON object and write it to benchmarks/results/<figure>.json."""
-    result = {
-        "figure": figure,
-        **values,
+def stamp(seed: int | list[int], packages: tuple[str, ...]) -> dict[str, object]:
+    """Give seed, machine, versions, commit and date."""
+    return {
         "seed": seed,
         "machine": machine(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def write_result(figure: str, values: Mapping[str, object], *, seed: int | list[int], packages: tuple[str, ...]) -> Path:
+    """Print one JSON object and write it to benchmarks/results/<figure>.json."""
+    result = {"figure": figure, **values, **stamp(seed, packages)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{figure}.json"
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -2,103 +2,139 @@
 
 `python benchmarks/search.py` installs the peers into a cache directory (a virtual environment, and Weaviate built from source: minutes),
 builds every system, tunes each to recall@10 of 0.95, and measures in rounds in which all take turns; ratios are taken within a round.
-It prints all figures and the bars, writes benchmarks/results/search.json, and exits with 1 when a bar is missed. A whole run takes more
-than an hour on two cores; `--quick` is the same on 20,000 rows, to try the frame: its ratios say nothing.
+It prints all figures and the bars, and exits with 1 when a bar is missed. A whole run takes most of an hour on two cores.
+
+Sections: `embedded` libraries, `server`s, `live` writes to them, `store`: writes with a slow S3 store, `batch`es and what a network costs
+beyond faiss, `shards`: one, two and four, `import` of a file, `growth` of the rows. Each section of each data set goes into
+benchmarks/results/search.json as soon as it is measured, whether it runs alone (`--only growth`) or with others; what was there of the
+others stays. `--quick` is the same on 20,000 rows, to try the frame: its ratios say nothing, and nothing is recorded.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.record import write_result
-from benchmarks.search_peers.bars import (
-    OURS,
-    Verdict,
-    described,
-    embedded_bars,
-    import_bars,
-    judge,
-    live_bars,
-    server_bars,
-    table_of_bars,
-)
+from benchmarks.record import RESULTS
+from benchmarks.search_peers.bar_list import OURS, bars_of
+from benchmarks.search_peers.bars import Verdict, judge, table_of_bars
+from benchmarks.search_peers.batch import BATCH, measure_batches
 from benchmarks.search_peers.comparison import Comparison
 from benchmarks.search_peers.environment import DEFAULT_FOLDER, PeerEnvironment
+from benchmarks.search_peers.growth import GROWTH, measure_growth, plot_growth
+from benchmarks.search_peers.importing import IMPORT, measure_imports
+from benchmarks.search_peers.libraries import EMBEDDED, compare_libraries
 from benchmarks.search_peers.plan import Plan
-from benchmarks.search_peers.readings import summaries, table
+from benchmarks.search_peers.readings import table
+from benchmarks.search_peers.results import record_unit
 from benchmarks.search_peers.roster import LIBRARIES, SERVERS, Entry
-from benchmarks.search_peers.tuning import RECALL_TARGET
-from benchmarks.search_peers.world import SEED, SIFT, World, generated, sift
+from benchmarks.search_peers.servers import LIVE, SERVER, compare_servers
+from benchmarks.search_peers.shard_counts import SHARDS, measure_shards
+from benchmarks.search_peers.slow_store import STORE, measure_slow_store
+from benchmarks.search_peers.world import SIFT, World, generated, sift
 
-EMBEDDED, SERVER, LIVE = SECTIONS = ("embedded", "server", "live")
+SECTIONS = (EMBEDDED, SERVER, LIVE, STORE, BATCH, SHARDS, IMPORT, GROWTH)
 SMALL, LARGE, TINY = "200k", "500k", "20k"
-SECTIONS_OF = {TINY: SECTIONS, SMALL: SECTIONS, LARGE: (SERVER,), SIFT: (EMBEDDED, SERVER)}
-"""Conditions, libraries and writes are compared at one size; bars hold for generated data, the real ones are small."""
-NUM_QUERIES, NUM_QUICK_QUERIES = 1000, 200
-QUICK = Plan(duration_s=0.5, rounds=2, write_rounds=1, write_s=2.0, num_stale=20)
+OF_ONE_SIZE = (EMBEDDED, SERVER, LIVE, STORE, BATCH, SHARDS, IMPORT)
+SECTIONS_OF = {TINY: OF_ONE_SIZE, SMALL: OF_ONE_SIZE, LARGE: (SERVER, IMPORT), SIFT: (EMBEDDED, SERVER), GROWTH: (GROWTH,)}
+"""Most is compared at one size; bars hold for generated data, the real ones are small."""
+OURS_ALONE: dict[str, Callable[[Comparison, World], None]] = {
+    STORE: measure_slow_store,
+    BATCH: measure_batches,
+    SHARDS: measure_shards,
+    IMPORT: measure_imports,
+}
+NAMES = tuple(dict.fromkeys(entry.name for entry in (*LIBRARIES, *SERVERS)))
+NUM_QUERIES, NUM_QUICK_QUERIES = 500, 200
+SIFT_S = 1.0
+QUICK = Plan(duration_s=0.5, rounds=2, connections_s=0.2, write_rounds=1, write_s=2.0, num_stale=20, growth=(20_000, 40_000))
 
 
-def worlds(names: Iterable[str], plan: Plan, num_queries: int) -> Iterable[World]:
-    """Make the data sets one after the other; the real one only where it is there."""
-    for name in names:
-        world = sift() if name == SIFT else generated(int(name.removesuffix("k")) * 1000, num_queries, plan.num_new)
-        if world:
-            yield world
+@dataclass(slots=True)
+class Run:
+    """What was asked for, and the verdicts so far."""
 
+    comparison: Comparison
+    sections: Iterable[str]
+    systems: Iterable[str]
+    num_queries: int
+    is_recorded: bool
+    judged: list[Verdict] = field(default_factory=list)
+    begun_s: float = field(default_factory=time.monotonic)
 
-def compare(comparison: Comparison, world: World, sections: Iterable[str], systems: Iterable[str]) -> None:
-    """Run the sections that this data set has."""
+    def data_set(self, name: str) -> None:
+        """Run the sections that this data set has."""
+        wanted = [section for section in SECTIONS_OF[name] if section in self.sections]
+        if wanted == [GROWTH]:
+            measure_growth(self.comparison, self.num_queries)
+            self.done(name, GROWTH)
+        elif wanted and (world := self._world(name)):
+            self._sections(world, wanted)
 
-    def chosen(entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.name in systems]
+    def done(self, data: str, section: str) -> None:
+        """Print, judge and record what was found, with the seconds since the section before."""
+        comparison, unit = self.comparison, (section, data)
+        seconds, self.begun_s = time.monotonic() - self.begun_s, time.monotonic()
+        print(f"{section}, {data}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        readings = comparison.of_unit(unit)
+        print(table(readings), end="\n\n")
+        for system, settings in comparison.tuned.get(unit, {}).items():
+            print(f"tuned, {section}, {data}, {system}: {settings}")
+        for system, why in comparison.not_here.get(unit, {}).items():
+            print(f"not here: {section}, {data}, {system}: {why}")
+        judged = [judge(bar, data, readings) for bar in bars_of(unit, comparison.plan)] if OURS in self.systems else []
+        self.judged += judged
+        if judged:
+            print(table_of_bars(judged), end="\n\n", flush=True)
+        if self.is_recorded:
+            record_unit(comparison, unit, judged, seconds)
+            if section == GROWTH:
+                plot_growth(readings, comparison.plan.growth, RESULTS / "search_growth.svg")
 
-    wanted = [section for section in SECTIONS_OF[world.name] if section in sections]
-    if EMBEDDED in wanted:
-        comparison.libraries(chosen(LIBRARIES), world)
-    if SERVER in wanted or LIVE in wanted:
-        comparison.servers(chosen(SERVERS), world, search=SERVER in wanted, write=LIVE in wanted)
+    def _sections(self, world: World, wanted: list[str]) -> None:
+        comparison = self.comparison
+        if EMBEDDED in wanted:
+            compare_libraries(comparison, self._chosen(LIBRARIES), world)
+            self.done(world.name, EMBEDDED)
+        if served := [section for section in (SERVER, LIVE) if section in wanted]:
+            compare_servers(comparison, self._chosen(SERVERS), world, served, lambda section: self.done(world.name, section))
+        for section, measure in OURS_ALONE.items():
+            if section in wanted:
+                measure(comparison, world)
+                self.done(world.name, section)
 
+    def _world(self, name: str) -> World | None:
+        """Make a data set; None for the real one where it is not there."""
+        plan = self.comparison.plan
+        if name != SIFT:
+            return generated(int(name.removesuffix("k")) * 1000, self.num_queries, plan.num_new)
+        self.comparison.plan = replace(plan, duration_s=min(SIFT_S, plan.duration_s))
+        return sift()
 
-def verdicts(comparison: Comparison, names: Iterable[str], sections: Iterable[str]) -> list[Verdict]:
-    """Judge every bar of what was measured."""
-    of_section = {EMBEDDED: embedded_bars(), SERVER: server_bars(), LIVE: live_bars(comparison.plan.rows_per_s)}
-    found = []
-    for name in names:
-        bars = [bar for section in SECTIONS_OF[name] if section in sections and name != SIFT for bar in of_section[section]]
-        bars += import_bars() if name == LARGE and SERVER in sections else []
-        found += [judge(bar, name, comparison.readings) for bar in bars]
-    return found
-
-
-def record(comparison: Comparison, judged: list[Verdict]) -> None:
-    """Write the result of a whole run."""
-    peers = {entry.name: list(entry.requirements) for entry in (*LIBRARIES, *SERVERS) if not entry.is_ours}
-    values = {
-        "unit": "figures of each system as median, smallest and largest of the rounds; bars as ratios within a round",
-        "recall_target": RECALL_TARGET,
-        "plan": asdict(comparison.plan),
-        "bars": [described(verdict) for verdict in judged],
-        "figures": summaries(comparison.readings),
-        "tuned": comparison.tuned,
-        "peers": peers,
-        "not_here": comparison.not_here,
-    }
-    write_result("search", values, seed=SEED, packages=("faiss-cpu", "qdrant-client", "nvidia-pytriton", "numpy"))
+    def _chosen(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.name in self.systems]
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = list(dict.fromkeys(entry.name for entry in (*LIBRARIES, *SERVERS)))
     parser.add_argument("--quick", action="store_true", help="20,000 rows and short rounds")
     parser.add_argument("--only", type=_words, default=SECTIONS, help=f"of {','.join(SECTIONS)}")
-    parser.add_argument("--systems", type=_words, default=names, help=f"of {','.join(names)}")
+    parser.add_argument("--systems", type=_words, default=NAMES, help=f"of {','.join(NAMES)}; only all of them are recorded")
     parser.add_argument("--data", type=_words, default=None, help=f"of {','.join(SECTIONS_OF)}")
     parser.add_argument("--peers", type=Path, default=DEFAULT_FOLDER, help=f"where the peers are installed (default {DEFAULT_FOLDER})")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    for option, given, known in (
+        ("only", asked.only, SECTIONS),
+        ("systems", asked.systems, NAMES),
+        ("data", asked.data or (), SECTIONS_OF),
+    ):
+        if unknown := set(given) - set(known):
+            parser.error(f"--{option}: {', '.join(sorted(unknown))} is not of {', '.join(known)}")
+    return asked
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -108,25 +144,15 @@ def _words(text: str) -> tuple[str, ...]:
 def main() -> int:
     """Compare, print and record; 1 when a bar is missed."""
     asked = arguments()
-    plan = QUICK if asked.quick else Plan()
-    data = asked.data or ((TINY,) if asked.quick else (SMALL, LARGE, SIFT))
+    plan, num_queries = (QUICK, NUM_QUICK_QUERIES) if asked.quick else (Plan(), NUM_QUERIES)
+    is_recorded = not asked.quick and set(asked.systems) == set(NAMES)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         # PostgreSQL runs as another user, who must get to his folder.
         Path(scratch).chmod(0o755)
-        comparison = Comparison(plan, PeerEnvironment(asked.peers), Path(scratch))
-        for world in worlds(data, plan, NUM_QUICK_QUERIES if asked.quick else NUM_QUERIES):
-            compare(comparison, world, asked.only, asked.systems)
-    print(table(comparison.readings), end="\n\n")
-    for what, systems in comparison.tuned.items():
-        print(f"tuned, {what}:", *(f"{name}: {settings}" for name, settings in systems.items()), sep="\n  ", end="\n\n")
-    judged = verdicts(comparison, data, asked.only) if OURS in asked.systems else []
-    if judged:
-        print(table_of_bars(judged), end="\n\n")
-    for what, why in comparison.not_here.items():
-        print(f"not here: {what}: {why}")
-    if len(sys.argv) == 1:
-        record(comparison, judged)
-    return int(any(verdict.held is False for verdict in judged))
+        run = Run(Comparison(plan, PeerEnvironment(asked.peers), Path(scratch)), asked.only, asked.systems, num_queries, is_recorded)
+        for name in asked.data or ((TINY, GROWTH) if asked.quick else (SMALL, LARGE, GROWTH, SIFT)):
+            run.data_set(name)
+    return int(any(verdict.held is False for verdict in run.judged))
 
 
 if __name__ == "__main__":

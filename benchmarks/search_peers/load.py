@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.search_peers.system import K, Searcher, SharedSearcher
+from benchmarks.search_peers.system import BatchSearcher, K, Searcher, SharedSearcher
 
 Share = tuple[list[float], int]
 
@@ -26,7 +26,7 @@ class Load:
     num_short: int
 
 
-def run_load(searchers: Sequence[Searcher], requests: Sequence[Any], duration_s: float) -> Load:
+def run_load(searchers: Sequence[Searcher | BatchSearcher], requests: Sequence[Any], duration_s: float) -> Load:
     """Search for a while, one thread per searcher; the searchers start at different requests, and begin again behind the last."""
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     end_s = begun_s + duration_s
@@ -40,11 +40,12 @@ def run_load(searchers: Sequence[Searcher], requests: Sequence[Any], duration_s:
     return _load(shares, begun_s, cpu_s)
 
 
-async def run_tasks(searcher: SharedSearcher, requests: Sequence[Any], clients: int, duration_s: float) -> Load:
-    """Search for a while like `run_load`, one task per client."""
+async def run_tasks(searchers: Sequence[SharedSearcher], requests: Sequence[Any], clients: int, duration_s: float) -> Load:
+    """Search for a while like `run_load`, one task per client; the clients take turns at the searchers."""
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     starts = [number * len(requests) // clients for number in range(clients)]
-    shares = await asyncio.gather(*(_ask_shared(searcher, requests, start, begun_s + duration_s) for start in starts))
+    tasks = zip(cycle(searchers), starts, strict=False)
+    shares = await asyncio.gather(*(_ask_shared(one, requests, start, begun_s + duration_s) for one, start in tasks))
     return _load(shares, begun_s, cpu_s)
 
 
@@ -67,7 +68,7 @@ async def _ask_shared(searcher: SharedSearcher, requests: Sequence[Any], start: 
     return seconds, num_short
 
 
-def _ask(searcher: Searcher, requests: Sequence[Any], start: int, end_s: float) -> Share:
+def _ask(searcher: Searcher | BatchSearcher, requests: Sequence[Any], start: int, end_s: float) -> Share:
     search, clock = searcher.search, time.perf_counter
     seconds, num_short = [], 0
     for request in islice(cycle(requests), start, None):

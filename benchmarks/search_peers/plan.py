@@ -10,18 +10,22 @@ class Plan:
     Args:
         duration_s: of one load of one system in one round.
         rounds: turns of every system in every case.
+        connections_s: of one load by which the number of connections is chosen.
         write_rounds, write_s: rounds of writes and the duration of each.
         rows_per_s, batch_rows: of the writes.
         num_stale: rows inserted with `wait`, each followed by one search.
+        growth: numbers of rows, rising.
     """
 
-    duration_s: float = 3.0
-    rounds: int = 5
+    duration_s: float = 2.0
+    rounds: int = 3
+    connections_s: float = 0.5
     write_rounds: int = 3
-    write_s: float = 6.0
+    write_s: float = 5.0
     rows_per_s: int = 2000
     batch_rows: int = 500
     num_stale: int = 300
+    growth: tuple[int, ...] = (100_000, 300_000, 1_000_000, 2_000_000)
 
     @property
     def rows_per_round(self) -> int:

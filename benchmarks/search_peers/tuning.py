@@ -7,7 +7,7 @@ from typing import Final
 from benchmarks.search_peers.system import Knob
 
 RECALL_TARGET: Final = 0.95
-NUM_TUNING: Final = 300
+NUM_TUNING: Final = 150
 
 
 @dataclass(frozen=True, slots=True)

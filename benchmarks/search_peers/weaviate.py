@@ -105,7 +105,7 @@ class Weaviate:
         return Stub()
 
     def shared(self) -> "SharedStub | None":
-        """Connect for many tasks: half the client's cost of threads; the official client has its threads."""
+        """Open a connection for many tasks: half the client's cost of threads; the official client has its threads."""
         return None if self._is_official else SharedStub()
 
     def insert(self, rows: Rows, *, wait: bool) -> None:
@@ -198,7 +198,7 @@ class SharedStub:
         import grpc.aio  # type: ignore[import-untyped]
         from weaviate.proto.v1 import search_get_pb2
 
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{GRPC_PORT}")
+        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{GRPC_PORT}", [("grpc.use_local_subchannel_pool", 1)])
         self._search = self._channel.unary_unary(SEARCH, None, search_get_pb2.SearchReply.FromString)
 
     async def search(self, request: bytes) -> list[int]:

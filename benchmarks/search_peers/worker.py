@@ -12,15 +12,27 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import cycle
 from typing import IO, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks.search_peers.load import run_load, run_tasks
+from benchmarks.search_peers.load import Load, run_load, run_tasks
 from benchmarks.search_peers.processes import forget_peak, memory_bytes, peak_bytes
-from benchmarks.search_peers.system import FILTERS, UNFILTERED, Floats, K, Rows, Searcher, SharedSearcher, System, where_of
+from benchmarks.search_peers.system import (
+    FILTERS,
+    UNFILTERED,
+    BatchedSystem,
+    Floats,
+    K,
+    Rows,
+    Searcher,
+    SharedSearcher,
+    System,
+    where_of,
+)
 from benchmarks.search_peers.wire import read_message, write_message
 from benchmarks.search_peers.writing import count_stale, write_steadily
 
@@ -38,7 +50,7 @@ class Worker:
         self._queries_QD: Floats = np.empty((0, 0), np.float32)
         self._requests: dict[str, list[Any]] = {}
         self._loop = asyncio.Runner()
-        self._shared: SharedSearcher | None = None
+        self._shared: list[SharedSearcher] = []
 
     def ladders(self, arrays: Arrays, *, key: str) -> Answer:
         """Give the settings to try."""
@@ -76,12 +88,16 @@ class Worker:
             ids_K[: len(found)] = found
         return {}, {"ids": ids_QK}
 
-    def connect(self, arrays: Arrays, *, key: str, clients: int) -> Answer:
+    def shares(self, arrays: Arrays) -> Answer:
+        """Say whether many clients share connections."""
+        return {"shares": bool(self._connected_shared(1))}, {}
+
+    def connect(self, arrays: Arrays, *, key: str, clients: int, connections: int) -> Answer:
         """Get clients and requests ready, and ask once under each condition, so that the next message is only the load."""
         prepared = self._prepared(key)
-        if clients > 1 and (shared := self._connected_shared()):
-            for request in prepared[: FILTERS.get(key, clients)]:
-                self._loop.run(shared.search(request))
+        if clients > 1 and (shared := self._connected_shared(connections)):
+            for one, request in zip(cycle(shared), prepared[: FILTERS.get(key, clients)], strict=False):
+                self._loop.run(one.search(request))
             return {}, {}
         searchers = self._connected(clients)
         for request in prepared[: FILTERS.get(key, 1)]:
@@ -90,14 +106,31 @@ class Worker:
             searcher.search(prepared[0])
         return {}, {}
 
-    def load(self, arrays: Arrays, *, key: str, clients: int, duration_s: float) -> Answer:
+    def load(self, arrays: Arrays, *, key: str, clients: int, connections: int, duration_s: float) -> Answer:
         """Search for a while."""
         prepared = self._prepared(key)
-        if clients > 1 and (shared := self._connected_shared()):
+        if clients > 1 and (shared := self._connected_shared(connections)):
             load = self._loop.run(run_tasks(shared, prepared, clients, duration_s))
         else:
             load = run_load(self._connected(clients), prepared, duration_s)
-        return {"wall_s": load.wall_s, "client_cpu_s": load.client_cpu_s, "num_short": load.num_short}, {"seconds": load.seconds_Q}
+        return _of_load(load)
+
+    def load_batches(self, arrays: Arrays, *, size: int, clients: int, duration_s: float) -> Answer:
+        """Search for a while, as many queries in a request as `size` says; one request goes ahead of the load."""
+        searchers = [self._batched().batches() for _ in range(clients)]
+        starts = range(0, len(self._queries_QD) - size + 1, size)
+        prepared = [searchers[0].prepare(self._queries_QD[start : start + size], K) for start in starts]
+        for one in searchers:
+            one.search(prepared[0])
+        load = run_load(searchers, prepared, duration_s)
+        for one in searchers:
+            one.close()
+        return _of_load(load)
+
+    def scored(self, arrays: Arrays, *, num: int) -> Answer:
+        """Give ids and scores found for the first queries, of which each has K hits."""
+        found = [self._batched().scored(query_D, K) for query_D in self._queries_QD[:num]]
+        return {}, {"ids": np.array([ids for ids, _ in found]), "scores": np.array([scores for _, scores in found])}
 
     def cold(self, arrays: Arrays, *, key: str) -> Answer:
         """Open anew, and give the seconds of the first query under each value of the key."""
@@ -141,20 +174,29 @@ class Worker:
             self._searchers.append(self._system.searcher())
         return self._searchers[:num]
 
-    def _connected_shared(self) -> SharedSearcher | None:
+    def _connected_shared(self, num: int) -> list[SharedSearcher]:
         async def connect() -> SharedSearcher | None:
             return self._system.shared()
 
-        self._shared = self._shared or self._loop.run(connect())
-        return self._shared
+        while len(self._shared) < num and (one := self._loop.run(connect())):
+            self._shared.append(one)
+        return self._shared[:num]
+
+    def _batched(self) -> BatchedSystem:
+        assert isinstance(self._system, BatchedSystem), "only some systems are asked for batches and scores"
+        return self._system
 
     def _hang_up(self) -> None:
-        if self._shared:
-            self._loop.run(self._shared.close())
-            self._shared = None
+        for shared in self._shared:
+            self._loop.run(shared.close())
+        self._shared = []
         for searcher in self._searchers:
             searcher.close()
         self._searchers = []
+
+
+def _of_load(load: Load) -> Answer:
+    return {"wall_s": load.wall_s, "client_cpu_s": load.client_cpu_s, "num_short": load.num_short}, {"seconds": load.seconds_Q}
 
 
 def rows_of(arrays: Arrays) -> Rows:

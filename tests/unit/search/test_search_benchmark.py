@@ -3,6 +3,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks.search_peers.bars import Bar, described, judge, table_of_bars
 from benchmarks.search_peers.child import Child
 from benchmarks.search_peers.comparison import Comparison
 from benchmarks.search_peers.environment import PeerEnvironment
+from benchmarks.search_peers.libraries import compare_libraries
 from benchmarks.search_peers.load import run_load, run_tasks
 from benchmarks.search_peers.pgvector import copy_bytes, vector_bytes
 from benchmarks.search_peers.plan import Plan
@@ -22,7 +24,7 @@ from benchmarks.search_peers.readings import Reading, summaries, table
 from benchmarks.search_peers.reelspace import messages, query_points
 from benchmarks.search_peers.roster import Entry
 from benchmarks.search_peers.system import FILTERS, Direct, Floats, K, Knob, Rows, Where, where_of
-from benchmarks.search_peers.tuning import Tuned, fastest, smallest
+from benchmarks.search_peers.tuning import NUM_TUNING, Tuned, fastest, smallest
 from benchmarks.search_peers.wire import read_message, write_message
 from benchmarks.search_peers.world import exact, generated
 from benchmarks.search_peers.writing import count_stale, write_steadily
@@ -80,7 +82,7 @@ class Exact:
 def test_the_smallest_setting_that_reaches_the_target_on_all_queries_is_taken():
     few = {1: 0.90, 2: 0.95, 3: 0.96, 4: 0.99}
     every = {2: 0.9499, 3: 0.955, 4: 0.99}
-    tuned = smallest([{"ef": ef} for ef in few], 1000, lambda knob, num: few[knob["ef"]] if num == 300 else every[knob["ef"]])
+    tuned = smallest([{"ef": ef} for ef in few], 1000, lambda knob, num: few[knob["ef"]] if num == NUM_TUNING else every[knob["ef"]])
     assert tuned == Tuned({"ef": 3}, 0.955)
     assert tuned.reaches
 
@@ -228,10 +230,24 @@ def test_tasks_share_a_connection_and_wait_at_the_same_time():
             await asyncio.sleep(0.01)
             return range(K if request % 2 else K - 1)
 
-    load = asyncio.run(run_tasks(Searcher(), range(100), 8, 0.1))
+    load = asyncio.run(run_tasks([Searcher()], range(100), 8, 0.1))
     assert len(load.seconds_Q) == len(asked) > 2 * 0.1 / 0.01
     assert load.num_short == sum(request % 2 == 0 for request in asked)
     assert asked[:8] == [number * 100 // 8 for number in range(8)]
+
+
+def test_tasks_take_turns_at_several_connections():
+    class Searcher:
+        num = 0
+
+        async def search(self, request):
+            self.num += 1
+            await asyncio.sleep(0.01)
+            return range(K)
+
+    connections = [Searcher(), Searcher()]
+    load = asyncio.run(run_tasks(connections, range(100), 8, 0.1))
+    assert [one.num for one in connections] == [len(load.seconds_Q) // 2] * 2
 
 
 def test_writes_keep_their_rate_and_rows_are_found_afterwards():
@@ -298,16 +314,24 @@ def test_processor_time_and_memory_count_children(tmp_path):
     child.close()
 
 
+def test_a_bar_may_bound_what_ours_is_beyond_another():
+    readings = readings_of("c", "reelspace", "cpu_us", (140.0, 130.0, 190.0)) + readings_of("c", "faiss", "cpu_us", (100.0, 100.0, 100.0))
+    bar = Bar("", "c", "cpu_us", "reelspace", ("faiss",), beyond=True, at_most=40.0)
+    assert judge(bar, "20k", readings).measured == (40.0, 30.0, 90.0)
+    assert judge(bar, "20k", readings).held
+    assert not judge(replace(bar, at_most=39.0), "20k", readings).held
+
+
 def test_a_comparison_tunes_takes_turns_and_goes_on_without_who_is_not_here(tmp_path):
     plan = Plan(duration_s=0.05, rounds=2)
     comparison = Comparison(plan, PeerEnvironment(tmp_path / "peers"), tmp_path)
     world = generated(4000, 60, 10)
-    comparison.libraries([PEER, Entry("absent", "no_such_system", is_ours=True)], world)
-    assert list(comparison.not_here) == ["absent embedded, 4k"]
+    compare_libraries(comparison, [PEER, Entry("absent", "no_such_system", is_ours=True)], world)
+    assert {unit: list(systems) for unit, systems in comparison.not_here.items()} == {("embedded", "4k"): ["absent"]}
     cases = summaries(comparison.readings)["4k"]
     names = [f"embedded {key} {heat}" for key in FILTERS for heat in ("cold", "warm")]
     assert list(cases) == ["embedded build", "embedded", *names]
     assert all(cases[case]["faiss"]["recall"][0] >= 0.95 for case in cases if case != "embedded build")
     assert all(cases[case]["faiss"]["num_short"] == (0.0, 0.0, 0.0) for case in names)
-    assert comparison.tuned["4k, embedded"]["faiss"]["unfiltered"]["knob"]["nprobe"] >= 1
+    assert comparison.tuned["embedded", "4k"]["faiss"]["unfiltered"]["knob"]["nprobe"] >= 1
     assert [reading.round for reading in comparison.readings if reading.case == "embedded"] == [0, 1]
