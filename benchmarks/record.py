@@ -44,8 +44,16 @@ def stamp(seed: int | list[int], packages: tuple[str, ...]) -> dict[str, object]
 def write_result(figure: str, values: Mapping[str, object], *, seed: int | list[int], packages: tuple[str, ...]) -> Path:
     """Print one JSON object and write it to benchmarks/results/<figure>.json."""
     result = {"figure": figure, **values, **stamp(seed, packages)}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{figure}.json"
-    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    path = save_result(result)
     print(json.dumps(result, ensure_ascii=False))
+    return path
+
+
+def save_result(result: Mapping[str, object]) -> Path:
+    """Write a result to benchmarks/results/<its figure>.json, which is always whole: the old one or the new one."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{result['figure']}.json"
+    written = path.with_suffix(".tmp")
+    written.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    written.replace(path)
     return path

@@ -19,7 +19,7 @@ from reelspace.search.measure import recall_at_k
 
 Figures = dict[str, float]
 CONNECTIONS: Final = (1, 4)
-NUM_CHOICES: Final = 2
+NUM_CHOICES: Final = 3
 MANY_CLIENTS: Final = 64
 
 

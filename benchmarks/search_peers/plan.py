@@ -8,7 +8,7 @@ class Plan:
     """How long and how often.
 
     Args:
-        duration_s: of one load of one system in one round.
+        duration_s, filtered_s: of one load of one system in one round, without a condition and under one over a network.
         rounds: turns of every system in every case.
         connections_s: of one load by which the number of connections is chosen.
         write_rounds, write_s: rounds of writes and the duration of each.
@@ -18,6 +18,7 @@ class Plan:
     """
 
     duration_s: float = 2.0
+    filtered_s: float = 1.0
     rounds: int = 3
     connections_s: float = 0.5
     write_rounds: int = 3

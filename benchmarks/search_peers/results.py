@@ -26,12 +26,13 @@ def record_unit(comparison: Comparison, unit: Unit, judged: Sequence[Verdict], s
     stamped = {"seconds": round(seconds), **{name: stamp[name] for name in ("machine", "commit", "date")}}
     sections.setdefault(section, {})[data] = values_of(comparison, unit, judged) | stamped
     values = {
+        "figure": NAME,
         "unit": "figures of each system as median, smallest and largest of the rounds; bars as ratios or differences within a round",
         "recall_target": RECALL_TARGET,
         "peers": {entry.name: list(entry.requirements) for entry in (*LIBRARIES, *SERVERS) if not entry.is_ours},
         "sections": sections,
     }
-    record.write_result(NAME, values, seed=SEED, packages=PACKAGES)
+    record.save_result(values | stamp)
 
 
 def values_of(comparison: Comparison, unit: Unit, judged: Sequence[Verdict]) -> dict[str, Any]:

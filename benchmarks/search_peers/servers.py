@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import methodcaller
 from typing import Final
 
 from benchmarks.search_peers.child import Child, arrays_of
@@ -92,7 +93,11 @@ def _other_client(comparison: Comparison, contender: Contender, entry: Entry, cl
 
 def _search(comparison: Comparison, contenders: Sequence[Contender], others: Sequence[Contender]) -> None:
     unfiltered = [(f"{SERVER} c={clients}", comparison.load(UNFILTERED, clients)) for clients in CLIENTS]
-    filtered = [(f"{SERVER} {key} c={clients}", comparison.load(key, clients)) for key in FILTERS for clients in FILTERED_CLIENTS]
+    filtered = [
+        (f"{SERVER} {key} c={clients}", methodcaller("load", key, clients, comparison.plan.filtered_s))
+        for key in FILTERS
+        for clients in FILTERED_CLIENTS
+    ]
     comparison.take_turns([*contenders, *others], unfiltered, comparison.plan.rounds)
     comparison.take_turns(contenders, filtered, comparison.plan.rounds)
 

@@ -1,5 +1,6 @@
 """The smallest effort with which a system finds what it should: systems are compared at equal recall."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -48,20 +49,23 @@ def fastest(
 
 
 def smallest(knobs: Sequence[Knob], num_queries: int, recall_of: Callable[[Knob, int], float]) -> Tuned:
-    """Give the first setting that reaches the target on some queries and then on all.
+    """Give the first setting that reaches the target on some queries and then on all, found by halving: few settings are tried.
 
     Args:
-        knobs: in rising effort, at least one.
+        knobs: in rising effort, at least one; more effort finds no less.
         recall_of: the recall with a setting over that many queries.
 
     Returns:
-        When none reaches the target, the one that found most on the first queries.
+        When none reaches the target, the one of those tried that found most on the first queries.
     """
-    best, best_few = knobs[0], -1.0
-    for knob in knobs:
-        few = recall_of(knob, min(NUM_TUNING, num_queries))
-        if few >= RECALL_TARGET and (recall := recall_of(knob, num_queries)) >= RECALL_TARGET:
-            return Tuned(knob, recall)
-        if few > best_few:
-            best, best_few = knob, few
+    few: dict[int, float] = {}
+
+    def reaches(place: int) -> bool:
+        few[place] = recall_of(knobs[place], min(NUM_TUNING, num_queries))
+        return few[place] >= RECALL_TARGET
+
+    for place in range(bisect_left(range(len(knobs)), True, key=reaches), len(knobs)):
+        if (recall := recall_of(knobs[place], num_queries)) >= RECALL_TARGET:
+            return Tuned(knobs[place], recall)
+    best = knobs[max(few, key=lambda place: few[place])]
     return Tuned(best, recall_of(best, num_queries))

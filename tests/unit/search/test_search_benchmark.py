@@ -87,6 +87,19 @@ def test_the_smallest_setting_that_reaches_the_target_on_all_queries_is_taken():
     assert tuned.reaches
 
 
+@pytest.mark.parametrize("enough", range(16))
+def test_few_of_many_settings_are_tried(enough):
+    tried = []
+
+    def recall_of(knob: Knob, num: int) -> float:
+        tried.append((knob["ef"], num))
+        return 0.96 if knob["ef"] >= enough else 0.9
+
+    tuned = smallest([{"ef": ef} for ef in range(15)], 1000, recall_of)
+    assert tuned == (Tuned({"ef": enough}, 0.96) if enough < 15 else Tuned({"ef": tuned.knob["ef"]}, 0.9))
+    assert len(tried) <= 5
+
+
 def test_without_a_setting_that_reaches_the_target_the_best_one_is_named_with_its_recall_on_all_queries():
     few = {1: 0.2, 2: 0.9, 3: 0.5}
     tuned = smallest([{"ef": ef} for ef in few], 1000, lambda knob, num: few[knob["ef"]] - (num == 1000) * 0.1)
