@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from reelspace.core.errors import ServerUnavailable
 from reelspace.core.store import Store
 from reelspace.gateway.allowance import Allowance
+from reelspace.gateway.described_app import DescribedApp
 from reelspace.gateway.followed_files import FollowedFiles, following
 from reelspace.gateway.grpc_dialect import GrpcDoor, serving_grpc
 from reelspace.gateway.guard import Guard
@@ -105,7 +106,7 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
             finally:
                 await catalog.close()
 
-    app = FastAPI(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = DescribedApp(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.grpc_listener, app.state.grpc_tls = None, None  # `serve` opens them
     app.add_middleware(HttpEntrance, guard=guard, records=records)
     app.add_exception_handler(RequestRefused, _refusal)

@@ -2,12 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 
 from reelspace.core.errors import ReelspaceError
 from reelspace.gateway.metrics import Metrics
+from reelspace.search.access.schemas.shapes import answer as shape
+from reelspace.search.access.schemas.shapes import text
+
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {
+        "description": "Not ready.",
+        "content": {"application/json": {"schema": shape({"status": shape({"error": text()})})}},
+    }
+}
 
 
 class Health:
@@ -71,7 +82,8 @@ def add_health(app: FastAPI, health: Health, *, tells: bool) -> None:
         return _answer(await health.start_hindrance(), tells)
 
     for path, answer in (("/livez", live), ("/healthz", live), ("/readyz", ready), ("/startupz", started)):
-        app.add_api_route(path, answer, methods=["GET"])
+        responses = None if answer is live else _NOT_READY
+        app.add_api_route(path, answer, methods=["GET"], response_class=Response, responses=responses)
 
 
 def add_metrics(app: FastAPI, metrics: Metrics) -> None:
@@ -81,7 +93,7 @@ def add_metrics(app: FastAPI, metrics: Metrics) -> None:
         """Give the counters in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    app.add_api_route("/metrics", counters, methods=["GET"])
+    app.add_api_route("/metrics", counters, methods=["GET"], response_class=PlainTextResponse)
 
 
 def _answer(hindrance: str | None, tells: bool) -> Response:

@@ -18,14 +18,14 @@ DISTANCES: Final[dict[str, Metric]] = {"Cosine": "cosine", "Dot": "dot", "Euclid
 KINDS: Final = ("keyword", "integer", "float", "bool", "datetime", "uuid")
 KeyKind = Literal["keyword", "integer", "float", "bool", "datetime", "uuid"]
 _UNSERVED_KINDS: Final = ("geo", "text")
-_ONLY_ONE: Final = ("replication_factor", "write_consistency_factor")
+ONLY_ONE: Final = ("replication_factor", "write_consistency_factor")
 # What tunes Qdrant's own engine: accepted where it changes nothing.
-_TUNING: Final = (
+TUNING: Final = (
     *("on_disk_payload", "hnsw_config", "wal_config", "optimizers_config", "quantization_config", "strict_mode_config"),
     *("sparse_vectors", "sharding_method", "metadata", "payload", "id_tracker", "init_from"),
 )
-_VECTOR_TUNING: Final = ("hnsw_config", "quantization_config", "on_disk", "memory", "datatype", "multivector_config")
-_KIND_TUNING: Final = ("is_tenant", "is_principal", "on_disk", "enable_hnsw", "memory")
+VECTOR_TUNING: Final = ("hnsw_config", "quantization_config", "on_disk", "memory", "datatype", "multivector_config")
+KIND_TUNING: Final = ("is_tenant", "is_principal", "on_disk", "enable_hnsw", "memory")
 _ALWAYS_TRUE: Final = ("lookup", "range")
 
 
@@ -35,9 +35,9 @@ def parse_create(value: Any) -> CreateCollection:
     Raises:
         RequestRefused: 400 naming the field, or 501 naming a setting of Qdrant's that would change something and is not served.
     """
-    given = body_object(value, ("vectors", "shard_number", *_ONLY_ONE, *_TUNING))
-    _refuse_tuning(given, _TUNING, "")
-    for name in _ONLY_ONE:
+    given = body_object(value, ("vectors", "shard_number", *ONLY_ONE, *TUNING))
+    _refuse_tuning(given, TUNING, "")
+    for name in ONLY_ONE:
         if whole(given.get(name, 1), name, 1, 2**31 - 1) != 1:
             raise not_served(name, f"{name} above 1")
     num_shards = whole(given.get("shard_number", 1), "shard_number", 1, MAX_SHARDS)
@@ -81,10 +81,10 @@ def _vector_name(name: str) -> str:
 
 def _vector(value: Any, where: str) -> VectorSettings:
     given = object_of(value, where)
-    refuse_unknown(given, ("size", "distance", "index", *_VECTOR_TUNING), f"{where}.")
+    refuse_unknown(given, ("size", "distance", "index", *VECTOR_TUNING), f"{where}.")
     if given.get("datatype") == "float32":
         del given["datatype"]
-    _refuse_tuning(given, _VECTOR_TUNING, f"{where}.")
+    _refuse_tuning(given, VECTOR_TUNING, f"{where}.")
     size = whole(required(given, "size", f"{where}.", "the length of a vector"), f"{where}.size", 1, MAX_DIMENSION)
     distance = required(given, "distance", f"{where}.", f"one of {', '.join(DISTANCES)}")
     if distance == "Manhattan":
@@ -107,7 +107,7 @@ def _index_target(value: Any, where: str) -> IndexTarget:
 
 def _refuse_tuning(given: Mapping[str, Any], names: tuple[str, ...], place: str) -> None:
     for name in names:
-        if given.get(name) not in (None, {}, False):
+        if name in given and given[name] is not False and given[name] != {}:  # 0 is not false
             raise not_served(f"{place}{name}")
 
 
@@ -144,8 +144,8 @@ def _kind(value: Any, where: str) -> KeyKind:
 
 def _kind_with_params(given: dict[str, Any]) -> KeyKind:
     kind = _kind(required(given, "type", "field_schema.", f"one of {', '.join(KINDS)}"), "field_schema.type")
-    refuse_unknown(given, ("type", *_KIND_TUNING, *_ALWAYS_TRUE), "field_schema.")
-    _refuse_tuning(given, _KIND_TUNING, "field_schema.")
+    refuse_unknown(given, ("type", *KIND_TUNING, *_ALWAYS_TRUE), "field_schema.")
+    _refuse_tuning(given, KIND_TUNING, "field_schema.")
     for name in _ALWAYS_TRUE:
         if name in given:
             flag(given[name], f"field_schema.{name}")

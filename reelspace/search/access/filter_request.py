@@ -40,7 +40,8 @@ UNSERVED_TESTS: Final = frozenset({"geo_bounding_box", "geo_radius", "geo_polygo
 UNSERVED_CONDITIONS: Final = frozenset({"nested", "has_vector", "slice"})
 UNSERVED_MATCHES: Final = frozenset({"text", "text_any", "phrase", "prefix", "substring"})
 _HYPHENATED: Final = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_UUID: Final = re.compile(rf"[0-9a-fA-F]{{32}}|{_HYPHENATED}|\{{{_HYPHENATED}\}}|urn:uuid:{_HYPHENATED}")
+UUID_FORMS: Final = rf"[0-9a-fA-F]{{32}}|{_HYPHENATED}|\{{{_HYPHENATED}\}}|urn:uuid:{_HYPHENATED}"
+_UUID: Final = re.compile(UUID_FORMS)
 N = TypeVar("N", int, float)
 
 

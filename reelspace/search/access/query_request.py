@@ -182,7 +182,7 @@ def _text(value: Mapping[str, Any], where: str) -> TextTarget:
     if "text" not in given:
         raise RequestRefused(where, f"expected {{text, model}}, got the keys {', '.join(key[:40] for key in list(value)[:8])}")
     refuse_unknown(given, ("text", "model", "options"), f"{where}.")
-    if given.get("options"):
+    if object_of(given.get("options", {}), f"{where}.options"):
         raise not_served(f"{where}.options")
     text, model = given["text"], given.get("model")
     if not isinstance(model, str):

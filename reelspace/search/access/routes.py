@@ -10,13 +10,13 @@ from fastapi.routing import APIRoute
 from reelspace.search.access.collection_endpoints import CollectionEndpoints
 from reelspace.search.access.http_answer import DialectRoute
 from reelspace.search.access.point_endpoints import PointEndpoints
+from reelspace.search.access.schemas.operations import OPERATIONS, REFUSED, VERSION
 from reelspace.search.access.seen_collections import SeenCollections
 
 DIALECT_VERSION: Final = "1.20.0"
 """The version of Qdrant whose names are used: clients compare it with their own."""
 EVERY_METHOD: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler: TypeAlias = Callable[..., Any]
-_BODY: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
 def as_it_is(handler: Handler) -> Handler:
@@ -61,8 +61,9 @@ def dialect_router(catalog: Callable[[], SeenCollections], permitted: Callable[[
         ("DELETE", f"{one}/index/{{key}}", collections.drop_key),
     ]
     for method, path, endpoint in routes:
-        router.add_api_route(path, permitted(endpoint), methods=[method], openapi_extra=_BODY if method in ("POST", "PUT") else None)
-    router.add_api_route("/", permitted(version), methods=["GET"], route_class_override=APIRoute)
+        document = OPERATIONS[endpoint.__qualname__].document
+        router.add_api_route(path, permitted(endpoint), methods=[method], openapi_extra=document, responses=REFUSED)
+    router.add_api_route("/", permitted(version), methods=["GET"], route_class_override=APIRoute, openapi_extra=VERSION)
     router.add_api_route("/collections/{feature:path}", permitted(collections.unserved), methods=EVERY_METHOD, include_in_schema=False)
     return router
 

@@ -12,7 +12,7 @@ from reelspace.search.access.point_request import parse_ids
 from reelspace.search.access.refusal import RequestRefused, not_served
 from reelspace.search.access.requests import Delete, PayloadEdit, PointsSelector, Upsert, Write
 from reelspace.search.access.vector_request import parse_vector, refuse_unserved, vector_field
-from reelspace.search.compute.filters import Filter, encode_filter
+from reelspace.search.compute.filters import encode_filter
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.rows import Change, Fields, Op
 
@@ -21,6 +21,7 @@ MAX_OPERATIONS: Final = 1_000
 MAX_KEYS: Final = 256
 MAX_PAYLOAD_DEPTH: Final = 64
 _UNSERVED: Final = frozenset({"shard_key", "update_filter", "update_mode"})
+_CLAUSES: Final = ("must", "should", "must_not", "min_should", "conditions", "min_count")
 _OPERATIONS: Final = ("upsert", "delete", "set_payload", "overwrite_payload", "delete_payload", "clear_payload")
 _UNSERVED_OPERATIONS: Final = frozenset({"update_vectors", "delete_vectors"})
 
@@ -40,10 +41,10 @@ def parse_upsert(value: Any, fields: Fields, place: str = "") -> Upsert:
 
 
 def parse_delete(value: Any, place: str = "") -> Delete:
-    """Check a deletion; one by an empty filter would take every point and is refused."""
+    """Check a deletion; a filter without any condition would take every point and is refused."""
     given = object_of(value, place.rstrip(".") or "body")
     selector = _selector(given, place, ())
-    if selector.where is not None and selector.where == encode_filter(Filter()):
+    if selector.ids is None and not _names_condition(given["filter"]):
         raise RequestRefused(f"{place}filter", "an empty filter means every point: name a condition, or delete the collection")
     return Delete(selector)
 
@@ -178,6 +179,16 @@ def _payload(value: Any, where: str) -> Mapping[str, Any]:
     if not fits_depth(value):
         raise RequestRefused(where, f"expected at most {MAX_PAYLOAD_DEPTH} objects and lists inside each other")
     return dict(value)
+
+
+def _names_condition(value: Any) -> bool:
+    """Tell whether a checked filter has a condition anywhere, or only filters inside each other."""
+    if isinstance(value, list):
+        return any(map(_names_condition, value))
+    if not isinstance(value, dict):
+        return False
+    given = object_of(value, "filter")
+    return any(key not in _CLAUSES or _names_condition(one) for key, one in given.items())
 
 
 def _selector(given: Mapping[str, Any], place: str, others: tuple[str, ...]) -> PointsSelector:
