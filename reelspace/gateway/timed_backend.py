@@ -37,6 +37,16 @@ class _TimedShard:
         finally:
             self._told(time.perf_counter() - start_s)
 
+    def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
+        start_s = time.perf_counter()
+        answer = None
+        try:
+            answer = self._shard.search_now(queries)
+        finally:
+            if answer is not None:
+                self._told(time.perf_counter() - start_s)
+        return answer
+
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         return await self._shard.read(request, timeout_s)
 

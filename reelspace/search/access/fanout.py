@@ -87,7 +87,7 @@ class _Batch:
     """Queries on their way, one call per shard."""
 
     members: Sequence[_Waiting]
-    calls: "list[asyncio.Task[ShardAnswer]]"
+    calls: "list[asyncio.Future[ShardAnswer]]"
     num_open: int
     hits: dict[tuple[int, ...], _Hits] = field(default_factory=dict)
 
@@ -148,8 +148,12 @@ class Fanout:
         self._about_to_send = False
         while self._waiting and self._num_in_flight < self._settings.max_in_flight:
             members = self._next_members()
-            if members:
-                self._start(members)
+            if members and self._start(members):
+                # Others may use the event loop between two batches that kept it.
+                if self._waiting and not self._about_to_send:
+                    self._about_to_send = True
+                    asyncio.get_running_loop().call_soon(self._send)
+                return
 
     def _next_members(self) -> list[_Waiting]:
         """Take the oldest query that still waits, and those that fit to it; the newest where the oldest has lost half of its time.
@@ -180,20 +184,26 @@ class Fanout:
     def _is_half_late(self, waiting: _Waiting) -> bool:
         return waiting.deadline_s - asyncio.get_running_loop().time() < waiting.timeout_s / 2
 
-    def _start(self, members: Sequence[_Waiting]) -> None:
+    def _start(self, members: Sequence[_Waiting]) -> bool:
+        """Ask all shards; tells whether they answered on the spot."""
         loop = asyncio.get_running_loop()
         queries = [member.query for member in members]
         timeout_s = max(0.001, max(member.deadline_s for member in members) - loop.time())
         context = first_traced([member.context for member in members])
-        calls = [loop.create_task(shard.search(queries, timeout_s), context=context) for shard in self._shards]
-        batch = _Batch(members, calls, len(self._shards))
+        calls = [_called(shard, queries, timeout_s, context) for shard in self._shards]
+        pending = [call for call in calls if not call.done()]
+        batch = _Batch(members, calls, len(pending))
         for row, member in enumerate(members):
             member.batch, member.row = batch, row
-        self._num_in_flight += 1
-        for call in batch.calls:
-            call.add_done_callback(lambda _call: self._ended(batch))
         if self._on_batch:
             self._on_batch(len(queries))
+        if not pending:
+            _finish(batch)
+            return True
+        self._num_in_flight += 1
+        for call in pending:
+            call.add_done_callback(lambda _call: self._ended(batch))
+        return False
 
     def _ended(self, batch: _Batch) -> None:
         """Answer a batch's queries when its last call has ended."""
@@ -201,12 +211,34 @@ class Fanout:
         if batch.num_open:
             return
         self._num_in_flight -= 1
-        for member in batch.members:
-            _answer(member)
-        for call in batch.calls:
-            if not call.cancelled():
-                call.exception()  # where no query waits any more, nobody is left to tell
+        _finish(batch)
         self._send()
+
+
+def _called(
+    shard: ShardClient, queries: Sequence[ShardQuery], timeout_s: float, context: contextvars.Context | None
+) -> "asyncio.Future[ShardAnswer]":
+    """Ask one shard: by a task, unless it answers on the spot."""
+    loop = asyncio.get_running_loop()
+    try:
+        answer = context.run(shard.search_now, queries) if context else shard.search_now(queries)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the queries that wait must hear of it
+        failed: asyncio.Future[ShardAnswer] = loop.create_future()
+        failed.set_exception(error)
+        return failed
+    if answer is None:
+        return loop.create_task(shard.search(queries, timeout_s), context=context)
+    call: asyncio.Future[ShardAnswer] = loop.create_future()
+    call.set_result(answer)
+    return call
+
+
+def _finish(batch: _Batch) -> None:
+    for member in batch.members:
+        _answer(member)
+    for call in batch.calls:
+        if not call.cancelled():
+            call.exception()  # where no query waits any more, nobody is left to tell
 
 
 def _answer(waiting: _Waiting) -> None:

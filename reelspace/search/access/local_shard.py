@@ -30,20 +30,24 @@ class LocalShard:
         self._executor = executor
         self._query_s = FIRST_GUESS_S
 
-    async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
-        """Search several queries at once."""
-        await self._catch_up(timeout_s)
-        if len(queries) * self._query_s > QUICK_S:
-            return await self._run(lambda: self._timed(queries), timeout_s)
+    def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
+        """Answer a quick batch on the event loop, unless a write comes first or another search is at work."""
+        if len(queries) * self._query_s > QUICK_S or self._host.is_behind():
+            return None
         try:
             answer = self._host.search_now(queries)
         except UserError as error:
             raise ModelRefused(str(error)) from error
         if answer is None:
-            return await self._run(lambda: self._host.search(queries), timeout_s)
+            return None
         found, seconds = answer
         self._learn(seconds / len(queries))
         return found
+
+    async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
+        """Search several queries at once, in a thread."""
+        await self._catch_up(timeout_s)
+        return await self._run(lambda: self._timed(queries), timeout_s)
 
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""

@@ -30,6 +30,12 @@ class ShardClient(Protocol):
             ModelRefused: the shard calls a query bad.
         """
 
+    def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
+        """Answer on the spot what is expected to be quick and waits for nothing, None else: then `search` must be asked.
+
+        A task that hands work over and its answer back takes longer than a quick search. Raises as `search`.
+        """
+
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard; raises as `search`."""
 

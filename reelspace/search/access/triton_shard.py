@@ -48,6 +48,9 @@ class TritonShard:
         result = await self._any(lambda replica, left_s: infer(replica, self._model, self._version, inputs, wanted, left_s), timeout_s)
         return answer_of({name: result.as_numpy(name) for name in wanted})
 
+    def search_now(self, queries: Sequence[ShardQuery]) -> None:
+        """Answer nothing on the spot: it is a process away."""
+
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""
         call = encode_call(request)

@@ -49,7 +49,7 @@ Wide = NDArray[np.float64]
 
 
 class OracleShard:
-    """Sees new rows when it is told to; `pause_s` and `error` are set by the tests, `calls` holds what was asked."""
+    """Sees new rows when it is told to; `pause_s`, `is_quick` and `error` are set by the tests, `calls` holds what was asked."""
 
     def __init__(self, store: Store, collection: Collection, shard: int) -> None:
         self._fields = collection.fields
@@ -57,11 +57,23 @@ class OracleShard:
         self._tail = LogTail(self.log, 0)
         self.points: dict[Id, Point] = {}
         self.pause_s = 0.0
+        self.is_quick = False
         self.error: Exception | None = None
         self.calls: list[Sequence[ShardQuery] | Read | int] = []
 
+    def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
+        if not self.is_quick:
+            return None
+        self.calls.append(queries)
+        if self.error:
+            raise self.error
+        return self._found(queries)
+
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
         await self._answering(queries, timeout_s)
+        return self._found(queries)
+
+    def _found(self, queries: Sequence[ShardQuery]) -> ShardAnswer:
         found = [self._ranked(query)[: query.k] for query in queries]
         shape = len(queries), max(query.k for query in queries)
         ids_QK3 = np.full((*shape, 3), NO_ID, dtype=np.uint64)

@@ -48,8 +48,11 @@ def batches(shard: OracleShard) -> list[int]:
     return [len(call) for call in shard.calls]  # type: ignore[arg-type]
 
 
-def test_many_queries_at_once_equal_brute_force_one_by_one() -> None:
+@pytest.mark.parametrize("num_quick", [0, 1, 3], ids="{} of 3 shards answer on the spot".format)
+def test_many_queries_at_once_equal_brute_force_one_by_one(num_quick: int) -> None:
     shards = make_shards()
+    for shard in shards[:num_quick]:
+        shard.is_quick = True
 
     async def ask() -> list[Found]:
         fanout = Fanout(shards, FanoutSettings(max_batch=16))
@@ -241,3 +244,39 @@ def test_queries_that_ask_for_different_things_travel_apart() -> None:
             assert [np.float32(orjson.loads(one)[""]).tolist() for one in found.vectors] == [
                 ROWS_ND[IDS.index(id)].tolist() for id in found.ids
             ]
+
+
+def test_quick_batches_let_others_use_the_event_loop_in_between() -> None:
+    (shard,) = make_shards(1)
+    shard.is_quick = True
+    seen = []
+
+    async def watch() -> None:
+        for _ in range(6):
+            seen.append(len(shard.calls))
+            await asyncio.sleep(0)
+
+    async def ask() -> None:
+        fanout = Fanout([shard], FanoutSettings(max_batch=10))
+        await asyncio.gather(*(fanout.search(ShardQuery(query_D, 3), 5.0) for query_D in QUERIES_QD), watch())
+
+    asyncio.run(ask())
+    assert batches(shard) == [10] * 4
+    assert {1, 2, 3} <= set(seen)
+
+
+def test_error_of_a_quick_shard_reaches_every_query_of_its_batch() -> None:
+    shards = make_shards()
+    for shard in shards:
+        shard.is_quick = True
+    shards[1].error = ShardFailed("the shard is broken")
+
+    async def ask() -> list[Found | BaseException]:
+        fanout = Fanout(shards, FanoutSettings())
+        queries = [fanout.search(ShardQuery(query_D, 3), 5.0, allow_partial=number == 1) for number, query_D in enumerate(QUERIES_QD[:3])]
+        return await asyncio.gather(*queries, return_exceptions=True)
+
+    first, partial, last = asyncio.run(ask())
+    assert isinstance(first, ShardFailed) and isinstance(last, ShardFailed)
+    assert isinstance(partial, Found)
+    assert partial.missing_shards == (1,) and partial.ids == exact_ids(QUERIES_QD[1], 3, {0, 2})
