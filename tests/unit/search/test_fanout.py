@@ -277,6 +277,8 @@ def test_error_of_a_quick_shard_reaches_every_query_of_its_batch() -> None:
         return await asyncio.gather(*queries, return_exceptions=True)
 
     first, partial, last = asyncio.run(ask())
-    assert isinstance(first, ShardFailed) and isinstance(last, ShardFailed)
+    assert isinstance(first, ShardFailed)
+    assert isinstance(last, ShardFailed)
     assert isinstance(partial, Found)
-    assert partial.missing_shards == (1,) and partial.ids == exact_ids(QUERIES_QD[1], 3, {0, 2})
+    assert partial.missing_shards == (1,)
+    assert partial.ids == exact_ids(QUERIES_QD[1], 3, {0, 2})
