@@ -20,6 +20,7 @@ from fastapi import FastAPI
 
 from reelspace.core.errors import UserError
 from reelspace.gateway.followed_files import following
+from reelspace.gateway.http1 import BoundedHttp
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.gateway.tls import Tls, open_tls
 
@@ -88,7 +89,9 @@ async def _serve_until_signalled(app: FastAPI, settings: GatewaySettings, opened
 
 def _server(app: FastAPI, settings: GatewaySettings, lifespan: Literal["on", "off"], tls: ssl.SSLContext | None) -> Server:
     grace_s = max(1, round(settings.shutdown_s))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan=lifespan, timeout_graceful_shutdown=grace_s)
+    config = uvicorn.Config(
+        app, http=BoundedHttp, log_level="warning", access_log=False, lifespan=lifespan, timeout_graceful_shutdown=grace_s
+    )
     if tls is not None:
         config.ssl_context_factory = lambda _config, _default: tls
     return Server(config)
