@@ -9,6 +9,7 @@ import orjson
 from fastapi import Request
 
 from reelspace.search.access.refusal import RequestRefused, not_served
+from reelspace.search.access.repeated_keys import refuse_repeated_keys
 
 MAX_BODY_BYTES: Final = 32 << 20
 MAX_TIMEOUT_S: Final = 60.0
@@ -44,11 +45,13 @@ async def read_body(request: Request, timeout_s: float) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a body."""
+    """Parse a body; RequestRefused where it is no JSON, or an object in it has a key twice."""
     try:
-        return orjson.loads(body)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RequestRefused("body", f"expected JSON: {error}") from error
+    refuse_repeated_keys(body, parsed)
+    return parsed
 
 
 def read_timeout_s(request: Request) -> float:

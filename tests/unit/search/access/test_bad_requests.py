@@ -108,6 +108,8 @@ RAW = {
     "empty": (b"", {}, 400, "body"),
     "a list": (b"[]", {}, 400, "body"),
     "deep": (b"[" * 100_000, {}, 400, "body"),
+    "key twice": (b'{"query": [1, 2], "limit": 1, "limit": 2}', {}, 400, "'limit' comes twice"),
+    "another charset": ('{"query": [1, 2]}'.encode("utf-16"), {"Content-Type": "application/json; charset=utf-16"}, 400, "body"),
     "NaN": (b'{"query": [NaN, 1]}', {}, 400, "body"),
     "1e999": (b'{"query": [1e999, 1]}', {}, 400, "body"),
     "lone surrogate": (b'{"query": {"text": "\\ud800", "model": "m"}}', {}, 400, "body"),
