@@ -388,6 +388,9 @@ class Catalog:
                 return await asyncio.shield(task)
         except TimeoutError as error:
             raise ShardTimeout(f"not finished within {timeout_s:.3g} s; it goes on") from error
+        finally:
+            if not task.done():
+                task.add_done_callback(_tell_late)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
@@ -406,6 +409,12 @@ def read_known(store: Store) -> Known:
 
 def _failed(task: "asyncio.Task[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _tell_late(task: "asyncio.Task[Any]") -> None:
+    """Log how work failed that nobody waited for any more; asyncio would print it as a bug."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log("failed_unheard", error=type(error).__name__, message=str(error))
 
 
 def _schema_key(full_name: str) -> str:

@@ -1,6 +1,7 @@
 """Collections by name, over oracle shards and one or two gateways."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from reelspace.search.access import catalog as catalog_module
 from reelspace.search.access.catalog import Catalog, read_known
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.requests import CreateAlias, DeleteAlias, RenameAlias
+from reelspace.search.access.shard_client import ShardTimeout
 from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, VectorSettings, collection_key, json_bytes
 from reelspace.search.storage.names import NAMES_KEY
 
@@ -284,3 +286,24 @@ def test_a_collection_that_cannot_be_opened_is_tried_again_once_a_refresh(tmp_pa
             await catalog.service("things")
 
     asyncio.run(run())
+
+
+def test_a_change_that_is_refused_when_nobody_waits_any_more_is_logged_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run() -> list[object]:
+        strays: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: strays.append(context))
+        async with running(LocalStore(tmp_path), OracleBackend(LocalStore(tmp_path))) as catalog:
+            await made(catalog)
+            with pytest.raises(ShardTimeout, match="it goes on"):
+                await catalog.create("things", PLAIN, 1e-9)
+            told = ""
+            while "failed_unheard" not in told:
+                await asyncio.sleep(0.01)
+                told += capsys.readouterr().err
+        gc.collect()
+        assert "already exists" in told
+        return strays
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == []
