@@ -3,8 +3,8 @@
 `python benchmarks/index_bytes.py` prints one JSON object and writes benchmarks/results/index_bytes.json; `reelspace plan search` reads
 reelspace/search/planning/measured.py, which holds the same figures. One thread; the seconds are the least of three passes over all
 queries in one call, which is how a shard is asked. `bytes_per_vector` is the whole index as it is written, the vectors for re-ranking
-left out; `points` are [effort, recall, seconds per query], where effort is lists visited or, in a graph, candidates kept. Every size has
-`round(4 * sqrt(rows))` lists, as the engine builds them, trained once and shared by the types.
+left out; `points` are [effort, recall, seconds per query], where effort is lists visited or, in a graph, candidates kept. The engine
+builds every index, from its settings to its lists; only an exact search is of faiss alone.
 
 Legend: N rows, D dimension, Q queries, K hits.
 """
@@ -24,19 +24,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.record import write_result
 from reelspace.search.clustered import ClusteredVectors
+from reelspace.search.compute.build import BuildVectors, IndexSettings, indexed
 from reelspace.search.compute.library import faiss
+from reelspace.search.storage.layout import IndexKind, VectorSettings
 
 SIZES = (50_000, 100_000, 200_000, 500_000)
 DIMENSION, NUM_QUERIES, K, PASSES = 128, 1000, 10, 3
-PQ_BYTES, FAST_SCAN_PARTS, GRAPH_LINKS = 64, 64, 32
-# Candidates per hit that are scored again with the float32 vectors.
-PQ_FACTOR, FAST_SCAN_FACTOR = 10, 10
+# Candidates per hit that are scored again with the float32 vectors; the engine takes ten and eight to spare from a graph.
+PQ_FACTOR, FAST_SCAN_FACTOR, GRAPH_FACTOR = 10, 10, 2
 LISTS_VISITED = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CANDIDATES = (16, 32, 64, 128, 256, 512)
-# Trains the lists on part of the rows: all of them would cost minutes and change the recall by less than the queries' noise.
-POINTS_PER_LIST = 64
-# The same of the 256 codes of each part of a product quantiser, and the rounds.
-POINTS_PER_CODE, CODE_ROUNDS = 64, 15
+# Which effort the engine would choose is no matter: all are measured.
+ANY_EFFORT = IndexSettings(recall_target=0.01, num_recall_queries=16)
 Floats = NDArray[np.float32]
 Search = Callable[[int], NDArray[np.int64]]
 
@@ -67,7 +66,7 @@ def main() -> None:
         "unit": "bytes per vector",
         "dimension": DIMENSION,
         "num_queries": NUM_QUERIES,
-        "rerank_factors": {"ivf_pq64_reranked": PQ_FACTOR, "ivf_pq_fastscan": FAST_SCAN_FACTOR},
+        "rerank_factors": {"ivf_pq64_reranked": PQ_FACTOR, "ivf_pq_fastscan": FAST_SCAN_FACTOR, "hnsw": GRAPH_FACTOR},
         "curves": curves,
     }
     write_result("index_bytes", values, seed=seed, packages=("faiss-cpu", "numpy"))
@@ -79,37 +78,28 @@ def measure(rows_ND: Floats, queries_QD: Floats) -> Iterator[tuple[str, dict[str
     flat.add(rows_ND)
     asked = Asked(rows_ND, queries_QD, flat.search(queries_QD, K)[1])
     yield "flat", curve(flat, asked, (1,), lambda _: flat.search(queries_QD, K)[1]) | {"alone_seconds": alone_seconds(flat, queries_QD)}
-    coded = faiss.index_factory(DIMENSION, f"IVF{round(4 * np.sqrt(len(rows_ND)))},SQ8", faiss.METRIC_INNER_PRODUCT)
-    coded.cp.max_points_per_centroid = POINTS_PER_LIST
-    coded.train(rows_ND)
-    coded.add(rows_ND)
-    lists = (coded.quantizer, DIMENSION, coded.nlist)
+    coded = built(rows_ND, "ivf_sq8")
     yield "ivf_sq8", curve(coded, asked, LISTS_VISITED, lists_search(coded, queries_QD))
-    products = faiss.IndexIVFPQ(*lists, PQ_BYTES, 8, faiss.METRIC_INNER_PRODUCT)
-    filled(products, rows_ND)
+    products = built(rows_ND, "ivf_pq")
     yield "ivf_pq64", curve(products, asked, LISTS_VISITED, lists_search(products, queries_QD))
     yield "ivf_pq64_reranked", curve(products, asked, LISTS_VISITED, reranked_search(products, asked, PQ_FACTOR))
-    scanned = faiss.IndexIVFPQFastScan(*lists, FAST_SCAN_PARTS, 4, faiss.METRIC_INNER_PRODUCT)
-    filled(scanned, rows_ND)
+    scanned = built(rows_ND, "ivf_pqfs")
     yield "ivf_pq_fastscan", curve(scanned, asked, LISTS_VISITED, reranked_search(scanned, asked, FAST_SCAN_FACTOR))
-    graph = faiss.IndexHNSWFlat(DIMENSION, GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
-    graph.add(rows_ND)
-    yield "hnsw", curve(graph, asked, CANDIDATES, lambda effort: _graph_rows_QK(graph, queries_QD, effort))
+    graph = built(rows_ND, "hnsw")
+    yield "hnsw", curve(graph, asked, CANDIDATES, reranked_search(graph, asked, GRAPH_FACTOR))
 
 
-def filled(index: Any, rows_ND: Floats) -> None:
-    """Train the codes of an index, whose lists are trained already, and add the rows."""
-    index.own_fields = False
-    index.pq.cp.max_points_per_centroid, index.pq.cp.niter = POINTS_PER_CODE, CODE_ROUNDS
-    index.train(rows_ND)
-    index.add(rows_ND)
+def built(rows_ND: Floats, kind: IndexKind) -> Any:
+    """Give the index that the engine builds, one thread."""
+    return indexed(BuildVectors(VectorSettings(dimension=DIMENSION), rows_ND), kind, ANY_EFFORT).index
 
 
 def curve(index: Any, asked: Asked, efforts: tuple[int, ...], search: Search) -> dict[str, Any]:
     """Measure an index at every effort that is at most half of its lists."""
-    most = getattr(index, "nlist", 2 * max(efforts)) // 2
-    points = [[effort, *timed(search, effort, asked.exact_QK)] for effort in efforts if effort <= most]
-    return {"bytes_per_vector": round(len(faiss.serialize_index(index)) / len(asked.rows_ND), 3), "points": points}
+    num_lists = getattr(index, "nlist", None)
+    points = [[effort, *timed(search, effort, asked.exact_QK)] for effort in efforts if num_lists is None or effort <= num_lists // 2]
+    size_bytes = len(faiss.serialize_index(index))
+    return {"bytes_per_vector": round(size_bytes / len(asked.rows_ND), 3), "num_lists": num_lists, "points": points}
 
 
 def timed(search: Search, effort: int, exact_QK: NDArray[np.int64]) -> tuple[float, float]:
@@ -137,23 +127,18 @@ def lists_search(index: Any, queries_QD: Floats, k: int = K) -> Search:
 
 
 def reranked_search(index: Any, asked: Asked, factor: int) -> Search:
-    """Search by visiting some lists, then score `factor` candidates per hit again with their vectors."""
+    """Search with some effort, then score `factor` candidates per hit again with their vectors."""
     refined = faiss.IndexRefineFlat(index, faiss.swig_ptr(asked.rows_ND))
     refined.own_fields = False
 
     def search(effort: int) -> NDArray[np.int64]:
-        inner = faiss.SearchParametersIVF(nprobe=effort)
+        inner = faiss.SearchParametersIVF(nprobe=effort) if hasattr(index, "nlist") else faiss.SearchParametersHNSW(efSearch=effort)
         found: NDArray[np.int64] = refined.search(
             asked.queries_QD, K, params=faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
         )[1]
         return found
 
     return search
-
-
-def _graph_rows_QK(graph: Any, queries_QD: Floats, effort: int) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = graph.search(queries_QD, K, params=faiss.SearchParametersHNSW(efSearch=effort))[1]
-    return found
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Recall and time of a query: measured up to half a million rows, continued beyond.
 
-Beyond the largest measurement: an exact search takes as long as it has rows; lists (4 sqrt(n) of them, equally many visited) hold
-sqrt(n) / 4 vectors each, so time grows like sqrt(n); a graph's like log(n). The best recall of a type falls by what it fell between the
-smallest and the largest measurement for every tenfold of rows: a code's error stays while the nearest come nearer to each other. Where
-candidates are scored again, or the graph compares whole vectors, only the rows of a shard count: each shard brings its own candidates.
+Beyond the largest measurement: an exact search takes as long as it has rows; lists (2.5 sqrt(n) of them, equally many visited) hold
+sqrt(n) / 2.5 vectors each, so time grows like sqrt(n); a graph's like log(n). The best recall of a type falls by what it fell between
+the smallest and the largest measurement for every tenfold of rows: a code's error stays while the nearest come nearer to each other.
+Where candidates are scored again, those of a graph among them, only the rows of a shard count: each shard brings its own candidates.
 
 Legend: n rows of a shard.
 """
@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from reelspace.search.planning.index_bytes import PQ_BYTES, num_lists
+from reelspace.search.compute.lists import num_lists
+from reelspace.search.planning.index_bytes import PQ_BYTES
 from reelspace.search.planning.measured import ALONE_SECONDS, CURVES, DIMENSION, Curve, Kind, Point
 from reelspace.search.planning.settings import GpuMachine
 

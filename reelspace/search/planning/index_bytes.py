@@ -3,14 +3,13 @@
 Legend: D dimension, n rows of a shard.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from reelspace.search.compute.lists import num_lists
 from reelspace.search.planning.measured import Kind
 
-LISTS_PER_ROOT: Final = 4
 PQ_BYTES: Final = 64
 ID_BYTES: Final = 8
 _FLOAT: Final = 4
@@ -31,11 +30,6 @@ class Part:
     arithmetic: str
 
 
-def num_lists(rows: float) -> int:
-    """Give how many lists the engine makes for a shard."""
-    return max(1, round(LISTS_PER_ROOT * math.sqrt(rows)))
-
-
 def index_parts(kind: Kind, dimension: int, rows: float) -> list[Part]:
     """Give the parts of an index over `rows` vectors, bytes per vector; vectors for re-ranking are not among them."""
     return list(_parts(kind, dimension, rows))
@@ -43,10 +37,12 @@ def index_parts(kind: Kind, dimension: int, rows: float) -> list[Part]:
 
 def _parts(kind: Kind, dimension: int, rows: float) -> Iterator[Part]:
     whole = _FLOAT * dimension
-    if kind in ("flat", "hnsw"):
+    if kind == "flat":
         yield Part("vectors", whole, f"4 x {dimension}")
-        if kind == "hnsw":
-            yield Part("links", _LINK_BYTES, "2 x 32 links of 4 bytes, upper levels, offsets")
+        return
+    if kind == "hnsw":
+        yield Part("codes", dimension, f"1 x {dimension}")
+        yield Part("links", _LINK_BYTES, "2 x 32 links of 4 bytes, upper levels, offsets")
         return
     lists = num_lists(rows)
     if kind == "ivf_sq8":
@@ -65,7 +61,7 @@ def _parts(kind: Kind, dimension: int, rows: float) -> Iterator[Part]:
 
 def rerank_bytes(kind: Kind, dimension: int) -> int:
     """Give the bytes of a vector that is kept for re-ranking; 0 where none is."""
-    return _FLOAT * dimension if kind in ("ivf_pq_fastscan", "ivf_pq64_reranked") else 0
+    return _FLOAT * dimension if kind in ("ivf_pq_fastscan", "ivf_pq64_reranked", "hnsw") else 0
 
 
 def reranks_from_disk(kind: Kind) -> bool:

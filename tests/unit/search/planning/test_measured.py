@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.search.planning.index_bytes import index_parts, num_lists, rerank_bytes, why_not
+from reelspace.search.compute import build
+from reelspace.search.compute.lists import num_lists
+from reelspace.search.planning.index_bytes import index_parts, rerank_bytes, why_not
 from reelspace.search.planning.measured import ALONE_SECONDS, CURVES, DIMENSION, KINDS, RERANK_FACTORS, Kind
 
 RESULT = json.loads((Path(__file__).resolve().parents[4] / "benchmarks" / "results" / "index_bytes.json").read_text())
@@ -34,13 +36,27 @@ def test_parts_of_an_index_add_up_to_the_bytes_that_were_measured(kind: Kind) ->
         assert counted == pytest.approx(curve.bytes_per_vector, rel=0.02), curve.rows
 
 
+@pytest.mark.parametrize("rows", [1, 39, 77, 1_000, 9_505, 9_507, 20_000, 123_457, 10**9])
+def test_the_plan_counts_as_many_lists_as_the_engine_makes(rows: int) -> None:
+    assert num_lists(rows) == build.num_lists(rows)
+    assert num_lists(rows + 0.5) >= num_lists(rows)
+
+
+def test_the_plan_counts_as_many_lists_as_the_indexes_had_that_were_measured() -> None:
+    made = {(kind, int(rows)): curve["num_lists"] for kind, found in RESULT["curves"].items() for rows, curve in found.items()}
+    assert made == {(kind, rows): num_lists(rows) if kind.startswith("ivf") else None for kind, rows in made}
+
+
 def test_bytes_of_a_vector_counted_by_hand() -> None:
-    # 4 sqrt(1,000,000) = 4,000 lists of 96 floats.
+    # 2.5 sqrt(1,000,000) = 2,500 lists of 96 floats.
     sizes = {part.name: part.size_bytes for part in index_parts("ivf_sq8", 96, 1_000_000)}
-    assert num_lists(1_000_000) == 4_000
-    assert sizes == {"codes": 96, "ids": 8, "centres": pytest.approx(4_000 * 96 * 4 / 1_000_000)}
+    assert num_lists(1_000_000) == 2_500
+    assert sizes == {"codes": 96, "ids": 8, "centres": pytest.approx(2_500 * 96 * 4 / 1_000_000)}
     assert [part.size_bytes for part in index_parts("flat", 96, 10)] == [384]
     assert (rerank_bytes("ivf_pq64", 128), rerank_bytes("ivf_pq64_reranked", 128), rerank_bytes("ivf_pq_fastscan", 128)) == (0, 512, 512)
+    # A graph over codes; what it finds is scored again with the vectors.
+    graph = {part.name: part.size_bytes for part in index_parts("hnsw", 96, 10)}
+    assert (graph["codes"], round(graph["links"]), rerank_bytes("hnsw", 96)) == (96, 272, 384)
 
 
 def test_dimensions_that_an_index_cannot_cut_are_told() -> None:

@@ -52,5 +52,5 @@ def test_stored_bytes_are_index_vectors_and_payload_of_every_kept_generation() -
     codes, exact = (store_bill(cluster(kind, "cpu", plan), plan) for kind in ("ivf_sq8", "flat"))
     assert exact.stored_bytes == pytest.approx(3e6 * (512 + 108))
     assert exact.storage_usd == pytest.approx(3e6 * 620 / 1e9 * 0.023)
-    # 4 x 500 x 512 bytes of centres over 250,000 rows.
-    assert codes.stored_bytes == pytest.approx(3e6 * (128 + 8 + 4 * 500 * 512 / 250_000 + 512 + 108))
+    # 2.5 x 500 x 512 bytes of centres over 250,000 rows.
+    assert codes.stored_bytes == pytest.approx(3e6 * (128 + 8 + 2.5 * 500 * 512 / 250_000 + 512 + 108))
