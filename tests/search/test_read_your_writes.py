@@ -19,9 +19,12 @@ import numpy as np
 import orjson
 import pytest
 
+from reelspace.core.errors import ServerUnavailable
 from reelspace.core.local_store import LocalStore
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import read_from
+from reelspace.search.tools.gateway import Gateway as ToolGateway
+from reelspace.search.tools.retry_budget import RESERVE, SHARE
 
 from .doomed import MADE
 from .forks import Forks, forks
@@ -162,6 +165,7 @@ class LossyProxy:
     url: str
     draw: random.Random
     share: float
+    num_passed: int = 0
     num_lost: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -181,6 +185,7 @@ class LossyProxy:
                 answer = _message(server)
                 with self.lock:
                     lost = self.draw.random() < self.share
+                    self.num_passed += 1
                     self.num_lost += lost
                 if lost:
                     return
@@ -267,3 +272,36 @@ def test_writes_sent_again_after_lost_answers_take_effect_once(two: Two) -> None
 def test_50000_writes_sent_again_after_lost_answers_take_effect_once(two: Two) -> None:
     num_sent, num_lost = check_retries(two, 50_000, seed=random.randrange(10**6))
     print(f"50,000 writes, {num_lost} answers lost, sent {num_sent} times: each took effect once")
+
+
+def check_budget(two: Two, num_writes: int, seed: int) -> tuple[int, int]:
+    """Write as the tools do through a proxy that loses answers; gives how often something was sent, and how many were told."""
+    name, num_told = make(two), 0
+    with losing_answers(two.urls[0], seed) as proxy:
+        with ToolGateway(f"http://127.0.0.1:{proxy.listener.getsockname()[1]}", first_pause_s=1e-4) as gateway:
+            for number in range(num_writes):
+                points = [{"id": number, "vector": vector_of(number)}]
+                try:
+                    gateway.ask("PUT", f"/collections/{name}/points", {"points": points}, key=f"{seed}-{number}")
+                    num_told += 1
+                except ServerUnavailable:
+                    continue  # it took effect, and the budget of retries did not allow to hear so
+        num_sent = proxy.num_passed
+    _, numbers = keys_of_log(two.root, name)
+    assert sorted(numbers) == list(range(num_writes)), "each took effect once"
+    return num_sent, num_told
+
+
+def test_what_the_tools_send_again_is_a_tenth_more_at_most_and_takes_effect_once(two: Two) -> None:
+    num_sent, num_told = check_budget(two, 400, seed=3)
+    print(f"400 writes, sent {num_sent} times, {num_told} acknowledged: each took effect once")
+    assert 420 < num_sent <= 400 * (1 + SHARE) + RESERVE
+    assert num_told > 340
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_what_the_tools_send_again_is_a_tenth_more_at_most_over_50000_writes(two: Two) -> None:
+    num_sent, num_told = check_budget(two, 50_000, seed=random.randrange(10**6))
+    print(f"50,000 writes, sent {num_sent} times, {num_told} acknowledged: each took effect once")
+    assert num_sent <= 50_000 * (1 + SHARE) + RESERVE

@@ -15,6 +15,7 @@ from reelspace.search.access.collection_request import DISTANCES
 from reelspace.search.access.http_request import IDEMPOTENCY_KEY
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import VectorSettings
+from reelspace.search.tools.retry_budget import RetryBudget, jittered
 
 TIMEOUT_S: Final = 65.0
 NUM_TRIES: Final = 7
@@ -37,14 +38,14 @@ class Gateway:
 
         Args:
             api_key: for a gateway that asks for one.
-            first_pause_s: before a request is sent the second time; each pause after is twice as long.
+            first_pause_s: before a request is sent the second time; each pause after is twice as long, and all are jittered.
             transport: for tests.
 
         Raises:
             UserError: the URL is no http or https address.
         """
         self.url = url.rstrip("/")
-        self._first_pause_s = first_pause_s
+        self._first_pause_s, self._budget = first_pause_s, RetryBudget()
         if not self.url.startswith(("http://", "https://")):
             raise UserError(f"address of the gateway: expected http://host:port, got {url!r}")
         shown = None if api_key is None else {"api-key": api_key}
@@ -58,23 +59,27 @@ class Gateway:
 
         Raises:
             UserError: the gateway refused the request; the message is its own.
-            ServerUnavailable: no gateway answers, or none could, each time it was tried.
+            ServerUnavailable: no gateway answers, or none could, each time it was tried, or as often as `RetryBudget` allows.
         """
         content = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = {"Content-Type": "application/json"} | ({IDEMPOTENCY_KEY: key} if key else {})
-        pause_s, problem = self._first_pause_s, ""
+        pause_s, problem, was_told = self._first_pause_s, "", False
+        self._budget.earn()
         for attempt in range(NUM_TRIES):
             if attempt:
-                time.sleep(pause_s)
+                if not was_told and not self._budget.spend():
+                    raise ServerUnavailable(f"{self.url}{path}, tried {attempt} times, and too many before it: {problem}")
+                time.sleep(jittered(pause_s))
                 pause_s *= 2
             try:
                 response = self._client.request(method, path, content=content, headers=headers)
             except httpx.TransportError as error:
-                problem = f"no answer: {error or type(error).__name__}"
+                problem, was_told = f"no answer: {error or type(error).__name__}", False
                 continue
             if response.status_code == httpx.codes.OK:
                 return orjson.loads(response.content)["result"]
-            problem = f"{response.status_code}: {_message(response)}"
+            # A gateway that has too much to do says so before it works, and when to come again.
+            problem, was_told = f"{response.status_code}: {_message(response)}", response.status_code == httpx.codes.TOO_MANY_REQUESTS
             if response.status_code not in AGAIN:
                 kind = UserError if response.status_code < 500 or response.status_code == 501 else ServerUnavailable
                 raise kind(f"{self.url}{path} answered {problem}")

@@ -1,5 +1,6 @@
 """Rows that are imported are all there, and come back as they were, through a directory and through a gateway."""
 
+import random
 from pathlib import Path
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from reelspace.search.tools.export_rows import export_rows
 from reelspace.search.tools.gateway import Gateway
 from reelspace.search.tools.import_rows import ImportPlan, import_into_gateway, import_into_store, metric_of
 from reelspace.search.tools.named import open_named
+from reelspace.search.tools.retry_budget import RESERVE, jittered
 from reelspace.search.tools.source import opened_source, source_of_gateway, source_of_store
 
 from .worlds import INDEX, expected, gateway, held, plan, vectors, write_file
@@ -149,6 +151,37 @@ def test_a_request_is_sent_again_under_one_key_until_it_is_answered() -> None:
     dead = Gateway("http://127.0.0.1:9", first_pause_s=0.001, transport=httpx.MockTransport(lambda _: httpx.Response(504, text="late")))
     with pytest.raises(ServerUnavailable, match="504: late"):
         dead.ask("GET", "/x")
+
+
+def test_requests_sent_again_are_a_tenth_more_and_what_was_refused_as_too_much_is_not_counted() -> None:
+    draw, seen, statuses, told = random.Random(5), [0], [504] * 2 + [200] * 8, set[str]()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        seen[0] += 1
+        return httpx.Response(draw.choice(statuses), json={"status": {"error": "late"}, "result": 7})
+
+    def ask(client: Gateway) -> bool:
+        try:
+            return bool(client.ask("PUT", "/x", {}, key="k"))
+        except ServerUnavailable as error:
+            told.add(str(error).partition(", and ")[2])
+            return False
+
+    client = Gateway("http://127.0.0.1:9", first_pause_s=1e-6, transport=httpx.MockTransport(answer))
+    num_answered = sum(ask(client) for _ in range(2000))
+    assert 2000 * 1.09 < seen[0] <= 2000 * 1.1 + RESERVE
+    assert num_answered > 2000 * 0.85
+    assert told == {"too many before it: 504: late"}
+    statuses[:2] = [429] * 2
+    client = Gateway("http://127.0.0.1:9", first_pause_s=1e-6, transport=httpx.MockTransport(answer))
+    assert all(ask(client) for _ in range(500))
+
+
+def test_pauses_of_clients_that_failed_together_differ() -> None:
+    pauses = {jittered(2.0) for _ in range(200)}
+    assert len(pauses) > 190
+    assert 1 <= min(pauses) < 1.2
+    assert 2.8 < max(pauses) <= 3
 
 
 def test_options_that_do_not_belong_to_the_file_or_are_none_are_refused(tmp_path: Path) -> None:
