@@ -22,7 +22,9 @@ from reelspace.search.access.messages.methods import dialect_methods
 
 from .guarded import VECTORS, Guarded, KeysFile, guarded
 
-NOT_LET_IN = (None, "wrong", "expired", "revoked")
+CLAIMS = "eyJzdWIiOiJhbGwiLCJzY29wZXMiOlsicmVhZCIsIndyaXRlIiwiYWRtaW4iXX0"
+# Our keys are no JWT: one that says so of itself, signed by nothing (alg none) or by a secret of its own (HS256), is a wrong key.
+NOT_LET_IN = (None, "", "wrong", "expired", "revoked", f"eyJhbGciOiJub25lIn0.{CLAIMS}.", f"eyJhbGciOiJIUzI1NiJ9.{CLAIMS}.c2lnbmVk")
 CREATE = collections_pb2.CreateCollection(
     vectors_config=collections_pb2.VectorsConfig(params=collections_pb2.VectorParams(size=2, distance=collections_pb2.Distance.Dot))
 )
@@ -110,12 +112,12 @@ def test_no_route_answers_without_a_valid_key_and_all_refusals_look_the_same(gat
         if path in OPEN_PATHS:
             assert gateway.ask(None, method, path).status_code in (200, 503)
             continue
-        for key in NOT_LET_IN:
+        for key in (*NOT_LET_IN, gateway.keys.lines["all"]["sha256"]):
             answer = gateway.ask(key, method, address(path, "mine"))
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path, key)
             bodies.add(re.sub(r'"(time|request_id)":("\w+"|[0-9.e-]+)', "", answer.text))
             tried += 1
-    assert tried > 100
+    assert tried > 200
     assert len(bodies) == 2, "one in the dialect's shape, one in that of V2"
     assert gateway.ask(None, "GET", "/no/such/place").status_code == 401
     assert gateway.ask(None, "GET", "/openapi.json").status_code == 401
