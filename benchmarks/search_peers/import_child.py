@@ -20,7 +20,8 @@ import orjson
 from benchmarks.search_peers.imported import import_words
 from benchmarks.search_peers.processes import forget_peak, peak_bytes
 from reelspace.cli.main import app
-from reelspace.search.compute.build import POINTS_PER_CENTROID, num_lists
+from reelspace.search.compute.build import POINTS_PER_CENTROID
+from reelspace.search.compute.lists import num_lists
 
 SEED: Final = 1
 LOADED: Final = ("shared_directory", "tables.formats", "tools.columns", "tools.gateway", "tools.import_rows")

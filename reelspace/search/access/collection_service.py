@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reelspace.core.store import Store
 from reelspace.search.access.deadline import Deadline
@@ -87,7 +88,14 @@ class CollectionService:
 
     async def query_batch(self, requests: Sequence[QueryRequest], timeout_s: float) -> Sequence[QueryResult]:
         """Answer several queries; one that fails fails all."""
-        return await together([self.query(request, timeout_s) for request in requests])
+        if not all(isinstance(request.target, VectorTarget) for request in requests):
+            return await together([self.query(request, timeout_s) for request in requests])
+        queries = [
+            _shard_query(request, request.target.vector_D, request.offset + request.limit, request.selection)  # type: ignore[union-attr]
+            for request in requests
+        ]
+        found = await self._fanout.search_all(queries, timeout_s, allow_partial=[request.allow_partial for request in requests])
+        return [self._result(one, request) for one, request in zip(found, requests, strict=True)]
 
     async def query_groups(self, request: GroupsRequest, timeout_s: float) -> GroupsResult:
         """Answer a query with groups of hits: more hits are fetched until the groups are full, or rows or MAX_LIMIT hits end."""
@@ -157,7 +165,7 @@ class CollectionService:
     async def _search(self, request: QueryRequest, k: int, selection: Selection, deadline: Deadline, timeout_s: float) -> Found:
         vector_D, excluded = await self._targets.resolve(request, timeout_s)
         left_s = timeout_s if isinstance(request.target, VectorTarget) else deadline.left_s
-        query = ShardQuery(vector_D, k, request.using, request.where, excluded, selection.with_payload, selection.with_vectors)
+        query = _shard_query(request, vector_D, k, selection, excluded)
         return await self._fanout.search(query, left_s, allow_partial=request.allow_partial)
 
     def _result(self, found: Found, request: QueryRequest, selection: Selection | None = None) -> QueryResult:
@@ -182,6 +190,12 @@ class CollectionService:
     async def _look_up(self, ids: Sequence[Id], using: str, timeout_s: float) -> Sequence[Record]:
         found = await self._reads.by_id(Retrieve(tuple(ids), with_payload=False, with_vectors=(using,)), timeout_s)
         return list(found.values())
+
+
+def _shard_query(
+    request: QueryRequest, vector_D: NDArray[np.float32], k: int, selection: Selection, excluded: tuple[Id, ...] = ()
+) -> ShardQuery:
+    return ShardQuery(vector_D, k, request.using, request.where, excluded, selection.with_payload, selection.with_vectors)
 
 
 def _selected(group: Group, selection: Selection) -> Group:

@@ -127,22 +127,34 @@ class Fanout:
             ShardFailed: shards answered with an error, or none could be reached; names them.
             Overloaded: too many queries wait.
         """
-        if len(self._waiting) >= self._settings.max_waiting:
+        (found,) = await self.search_all([query], timeout_s, allow_partial=[allow_partial])
+        return found
+
+    async def search_all(self, queries: Sequence[ShardQuery], timeout_s: float, *, allow_partial: Sequence[bool]) -> list[Found]:
+        """Find the best hits of several queries of one request; raises what `search` raises for the first that fails."""
+        if len(self._waiting) + len(queries) > self._settings.max_waiting:
             self._drop_answered()
-        if len(self._waiting) >= self._settings.max_waiting:
+        if len(self._waiting) + len(queries) > self._settings.max_waiting:
             raise Overloaded(f"{len(self._waiting)} queries wait already; try again")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(query, timeout_s, loop.time() + timeout_s, allow_partial, loop.create_future(), contextvars.copy_context())
-        late = loop.call_at(waiting.deadline_s, _answer, waiting)
-        self._waiting.append(waiting)
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        deadline_s = loop.time() + timeout_s
+        members = [
+            _Waiting(query, timeout_s, deadline_s, partial, loop.create_future(), context)
+            for query, partial in zip(queries, allow_partial, strict=True)
+        ]
+        late = loop.call_at(deadline_s, _answer_all, members)
+        self._waiting.extend(members)
         if not self._about_to_send:
             # What comes in the same turn of the event loop travels together.
             self._about_to_send = True
             loop.call_soon(self._send)
         try:
-            return await waiting.answer
+            return [await member.answer for member in members]
         finally:
             late.cancel()
+            for member in members:
+                if not member.answer.cancel() and not member.answer.cancelled():
+                    member.answer.exception()  # the request has failed by another query of it: nobody else is told
 
     def _send(self) -> None:
         self._about_to_send = False
@@ -234,11 +246,15 @@ def _called(
 
 
 def _finish(batch: _Batch) -> None:
-    for member in batch.members:
-        _answer(member)
+    _answer_all(batch.members)
     for call in batch.calls:
         if not call.cancelled():
             call.exception()  # where no query waits any more, nobody is left to tell
+
+
+def _answer_all(members: Sequence[_Waiting]) -> None:
+    for member in members:
+        _answer(member)
 
 
 def _answer(waiting: _Waiting) -> None:

@@ -20,6 +20,7 @@ from reelspace.core.rng import rng
 from reelspace.core.settings import Settings
 from reelspace.search.compute.generation import MANIFEST, write_files
 from reelspace.search.compute.library import faiss
+from reelspace.search.compute.lists import num_lists
 from reelspace.search.compute.payloads import Payloads, payload_rows
 from reelspace.search.compute.row_ids import SealedIds
 from reelspace.search.compute.scoring import Floats, Ints, faiss_metric, stored_form
@@ -39,8 +40,6 @@ from reelspace.search.storage.layout import (
     shard_of_ids,
 )
 
-ROWS_PER_LIST: Final = 39
-LISTS_PER_ROOT: Final = 2.5
 POINTS_PER_CENTROID: Final = 64
 MAX_CODE_ROWS: Final = 65_536
 """So many rows tell the range of every number, or the words of a code."""
@@ -274,11 +273,6 @@ def _samples(num_vectors: int, nlist: int | None, settings: IndexSettings) -> tu
     num_asked = min(settings.num_recall_queries, num_vectors // 2)
     num_learned = min(num_vectors - num_asked, POINTS_PER_CENTROID * (nlist or MAX_KEPT_CANDIDATES))
     return np.sort(shuffled[:num_asked]), np.sort(shuffled[num_asked : num_asked + num_learned])
-
-
-def num_lists(num_vectors: int) -> int:
-    """Give how many lists so many vectors are put into."""
-    return max(1, min(round(LISTS_PER_ROOT * math.sqrt(num_vectors)), num_vectors // ROWS_PER_LIST))
 
 
 def _factory(kind: IndexKind, nlist: int | None, dimension: int) -> str:

@@ -1,11 +1,13 @@
 """Queries as they come over gRPC, in the JSON form that `query_request` checks; vectors stay arrays of float32."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from qdrant_client.grpc import qdrant_common_pb2 as common_pb2
 
 from reelspace.search.access.filter_message import filter_object, parse_filter_message
+from reelspace.search.access.json_fields import list_of
 from reelspace.search.access.messages.payload_message import read_payload
 from reelspace.search.access.messages.set_fields import (
     Read,
@@ -18,9 +20,10 @@ from reelspace.search.access.messages.set_fields import (
     with_payload,
     with_vectors,
 )
-from reelspace.search.access.query_request import CheckedFilter, encoded, parse_groups, parse_query, parse_searches
+from reelspace.search.access.query_request import MAX_SEARCHES, CheckedFilter, encoded, parse_groups, parse_query
 from reelspace.search.access.refusal import RequestRefused, not_served
-from reelspace.search.access.requests import GroupsRequest, QueryRequest
+from reelspace.search.access.requests import GroupsRequest, QueryRequest, VectorTarget
+from reelspace.search.access.vector_request import parse_vector
 from reelspace.search.storage.rows import Fields
 
 STRATEGIES: Final = ("average_vector", "best_score", "sum_scores")
@@ -29,26 +32,68 @@ MAX_KNOWN_BYTES: Final = 16_384
 _UNSERVED_VECTORS: Final = {"sparse": "sparse vectors", "multi_dense": "several vectors in one"}
 
 
-def query_of(message: Any, fields: Fields) -> QueryRequest:
+def query_of(message: Any, fields: Fields, place: str = "") -> QueryRequest:
     """Check a `QueryPoints` message; RequestRefused as `parse_query`."""
-    return parse_query(set_fields(message, QUERY), fields)
+    query = message.query
+    if query.WhichOneof("variant") != "nearest" or query.nearest.WhichOneof("variant") != "dense":
+        return parse_query(set_fields(message, QUERY, place), fields, place)
+    # Services ask the same again and again with another vector: what lies around it is checked once.
+    vector_D = dense_vector(query.nearest.dense, f"{place}query.nearest")
+    data, vector = message.SerializeToString(), vector_D.tobytes()
+    start = data.find(vector)
+    around = start, data[:start], data[start + len(vector) :]
+    known = _KNOWN.get(around)
+    if known is None or known.fields is not fields:
+        request = parse_query(set_fields(message, QUERY, place), fields, place)
+        if len(data) - len(vector) <= MAX_KNOWN_BYTES:
+            if len(_KNOWN) >= MAX_KNOWN_FILTERS:
+                _KNOWN.clear()
+            _KNOWN[around] = _Known(fields, request)
+        return request
+    as_known = known.request
+    target = VectorTarget(parse_vector(vector_D, fields[as_known.using], f"{place}query.nearest"))
+    # Not by `replace`, which takes longer than all the rest.
+    return QueryRequest(
+        target,
+        as_known.limit,
+        place,
+        as_known.using,
+        as_known.offset,
+        as_known.score_threshold,
+        as_known.where,
+        as_known.selection,
+        as_known.allow_partial,
+    )
 
 
 def queries_of(message: Any, fields: Fields) -> list[QueryRequest]:
     """Check a `QueryBatchPoints` message; RequestRefused as `parse_searches`, whose names of fields it uses."""
     collection = message.collection_name
-    searches = []
+    searches: list[QueryRequest] = []
+    list_of(list(message.query_points), "searches", "queries", MAX_SEARCHES)
     for number, one in enumerate(message.query_points):
         place = f"searches[{number}]."
         if one.collection_name not in ("", collection):
             raise RequestRefused(f"{place}collection_name", f"expected {collection[:80]!r} as around it, got {one.collection_name[:80]!r}")
-        searches.append(set_fields(one, QUERY, place))
-    return parse_searches({"searches": searches}, fields)
+        searches.append(query_of(one, fields, place))
+    return searches
 
 
 def groups_of(message: Any, fields: Fields) -> GroupsRequest:
     """Check a `QueryPointGroups` message; RequestRefused as `parse_groups`."""
     return parse_groups(set_fields(message, GROUPS), fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A request that was checked for these fields."""
+
+    fields: Fields
+    request: QueryRequest
+
+
+_KNOWN: Final[dict[tuple[int, bytes, bytes], _Known]] = {}
+"""By what lies around the vector, and where that begins."""
 
 
 @lru_cache(maxsize=MAX_KNOWN_FILTERS)

@@ -192,6 +192,26 @@ def test_random_reads_mean_the_same_as_json(seed: int) -> None:
         )
 
 
+@pytest.mark.parametrize("using", ["", "sound"])
+def test_requests_that_differ_in_their_vector_alone_are_each_checked_like_the_first(using: str) -> None:
+    length = FIELDS[using].dimension
+    numbers = [1.0, -2.0, 0.0, float("nan"), float("inf"), 1e-30, 1e19, 3e38, 1.0]
+    places = ["", "searches[1]."]
+    for number in numbers:
+        vector = [number] * length
+        one = m.QueryRequest(query=[1.0] * length, using=using, limit=4, filter=m.Filter(must=[m.HasIdCondition(has_id=[1])]), offset=2)
+        message = grpc_query(one)
+        message.query.nearest.dense.data[:] = vector
+        body = as_json(one) | {"query": {"nearest": np.array(vector, dtype=np.float32)}}
+        for place in places:
+            expected = answer(lambda body=body, place=place: parse_query(body, FIELDS, place))
+            assert answer(lambda message=message, place=place: query_of(sent(message), FIELDS, place)) == expected, number
+    others = {"": VectorField(3, "dot"), "sound": VectorField(2, "cosine")}
+    message.query.nearest.dense.data[:] = [0.0] * length
+    is_refused = {"": False, "sound": True}[using]
+    assert (answer(lambda: query_of(sent(message), others))[0] == "QueryRequest") is not is_refused
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random_writes_mean_the_same_as_json(seed: int) -> None:
     requests, num_taken = Requests(seed), 0

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.search.compute import build
 from reelspace.search.compute.lists import num_lists
 from reelspace.search.planning.index_bytes import index_parts, rerank_bytes, why_not
 from reelspace.search.planning.measured import ALONE_SECONDS, CURVES, DIMENSION, KINDS, RERANK_FACTORS, Kind
@@ -34,12 +33,6 @@ def test_parts_of_an_index_add_up_to_the_bytes_that_were_measured(kind: Kind) ->
     for curve in CURVES[kind]:
         counted = sum(part.size_bytes for part in index_parts(kind, DIMENSION, curve.rows))
         assert counted == pytest.approx(curve.bytes_per_vector, rel=0.02), curve.rows
-
-
-@pytest.mark.parametrize("rows", [1, 39, 77, 1_000, 9_505, 9_507, 20_000, 123_457, 10**9])
-def test_the_plan_counts_as_many_lists_as_the_engine_makes(rows: int) -> None:
-    assert num_lists(rows) == build.num_lists(rows)
-    assert num_lists(rows + 0.5) >= num_lists(rows)
 
 
 def test_the_plan_counts_as_many_lists_as_the_indexes_had_that_were_measured() -> None:
