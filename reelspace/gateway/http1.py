@@ -19,23 +19,30 @@ class HeadTooLarge(Exception):
 class BoundedHttp(HttpToolsProtocol):
     """One connection.
 
-    A head of more than MAX_HEAD_BYTES is refused with 431, one that is not whole HEAD_S after its first byte with 408; a connection
-    that says nothing for as long is closed, and so are those beyond MAX_CONNECTIONS. uvicorn itself waits, and reads, for ever.
+    A head of more than MAX_HEAD_BYTES is refused with 431, one that is not whole HEAD_S after its first byte with 408, and a connection
+    that says nothing for as long is closed. With more than MAX_CONNECTIONS one without a request makes room, the new one if all have
+    one: so idle connections keep nobody out. uvicorn itself waits, and reads, for ever.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._head_bytes = self._known_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._is_in_head = False
+        self._is_in_head = self._is_given_up = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no request is being answered here."""
+        return not self._is_given_up and (self.cycle is None or self.cycle.response_complete)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head, or close what is too much."""
+        """Wait for the first head; make room where there are too many."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            leaving = next((one for one in self.connections if isinstance(one, BoundedHttp) and one.is_idle), self)
+            leaving._is_given_up = True
+            (transport if leaving is self else leaving.transport).abort()
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-        else:
-            self._await_head()
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -105,19 +106,20 @@ def test_what_is_no_http_is_refused_in_the_shape_of_the_dialect(port: int) -> No
     assert answer.endswith(b'{"status":{"error":"request: expected HTTP/1.1"},"result":null,"time":0.0}')
 
 
-def test_connections_above_the_limit_are_closed_at_once_and_room_is_made_again(port: int) -> None:
-    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(30)]
-    closed = 0
-    for one in idle[8:]:
-        try:
-            closed += one.recv(1) == b""
-        except ConnectionResetError:
-            closed += 1
-    assert closed == 22
-    idle[0].setblocking(False)
-    with pytest.raises(BlockingIOError):
-        idle[0].recv(1)
-    for one in idle:
-        one.close()
-    time.sleep(0.05)
+def test_idle_connections_keep_nobody_out_and_end_no_request(port: int) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(answered, port, b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        time.sleep(0.1)
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(40)]
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        assert slow.result().startswith(b"HTTP/1.1 200 ")
+        for one in idle:
+            one.close()
+
+
+def test_connections_above_the_limit_are_closed_when_all_have_a_request(port: int) -> None:
+    request = b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: answered(port, request), range(12)))
+    assert sorted(answer[9:12] for answer in answers) == [b""] * 4 + [b"200"] * 8
     assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200

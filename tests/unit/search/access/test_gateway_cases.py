@@ -190,7 +190,7 @@ ELSEWHERE = {
     25: [
         "unit/gateway/test_http2.py::test_floods_end_the_connection",
         "unit/gateway/test_http2.py::test_connections_above_the_limit_are_closed",
-        "unit/gateway/test_http1.py::test_connections_above_the_limit_are_closed_at_once_and_room_is_made_again",
+        "unit/gateway/test_http1.py::test_idle_connections_keep_nobody_out_and_end_no_request",
         "unit/gateway/test_grpc_server.py::test_deadline_of_the_client_reaches_the_method_and_cancels_it",
     ],
 }
