@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reelspace.search.access.filter_request import parse_filter, parse_point_id
+from reelspace.search.access.filter_request import CLAUSES, parse_filter, parse_point_id
 from reelspace.search.access.json_fields import list_of, object_of, payload_key, refuse_unknown, required
 from reelspace.search.access.point_request import parse_ids
 from reelspace.search.access.refusal import RequestRefused, not_served
@@ -21,7 +21,7 @@ MAX_OPERATIONS: Final = 1_000
 MAX_KEYS: Final = 256
 MAX_PAYLOAD_DEPTH: Final = 64
 _UNSERVED: Final = frozenset({"shard_key", "update_filter", "update_mode"})
-_CLAUSES: Final = ("must", "should", "must_not", "min_should", "conditions", "min_count")
+_CLAUSES: Final = (*CLAUSES, "conditions", "min_count")
 _OPERATIONS: Final = ("upsert", "delete", "set_payload", "overwrite_payload", "delete_payload", "clear_payload")
 _UNSERVED_OPERATIONS: Final = frozenset({"update_vectors", "delete_vectors"})
 
