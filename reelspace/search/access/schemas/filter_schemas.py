@@ -6,7 +6,8 @@ from reelspace.search.access.filter_request import BOUNDS, MAX_CONDITIONS, MAX_I
 from reelspace.search.access.schemas.shapes import FLAG, Schema, listed, one_of, record, ref, text, whole
 from reelspace.search.storage.payload_path import MAX_KEY_CHARS
 
-_NAME: Final = r'("[^"]*"|[\w-]+)(\[[0-9]{0,19}\])*'
+# \w has the letters of every script in Python, and of ASCII in JavaScript, after which JSON Schema goes.
+_NAME: Final = r'("[^"]*"|([A-Za-z0-9_-]|[^\x00-\x7f])+)(\[[0-9]{0,19}\])*'
 _INTEGER: Final = whole(-MAX_INTEGER - 1, MAX_INTEGER)
 _TEXT: Final = text(maxLength=MAX_TEXT_BYTES)
 _COUNT: Final = whole(0, MAX_INTEGER)
@@ -28,7 +29,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         pattern=rf"^{_NAME}(\.{_NAME})*$",
         minLength=1,
         maxLength=MAX_KEY_CHARS,
-        description='The key of a payload value: a.b, a[].b for every item, a[0] for one, "odd key".b.',
+        description='The key of a payload value, in letters of any script: a.b, a[].b for every item, a[0] for one, "odd key".b.',
     ),
     "Match": one_of(record({"value": one_of(_TEXT, _INTEGER, FLAG)}), record({"any": _VALUES}), record({"except": _VALUES})),
     "Range": one_of(
