@@ -64,6 +64,11 @@ class Compared:
         """Prepare rows for guesses."""
         return cls(vectors_AD, np.einsum("ad,ad->a", vectors_AD, vectors_AD) / 2 if metric == "euclid" else None)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory that they take."""
+        return self.vectors_AD.nbytes
+
     def guesses(self, vectors_QD: Floats) -> Floats:
         """Guess the order of all rows for each query; only differences between the guesses of one query mean something."""
         num_queries, num_rows = len(vectors_QD), len(self.vectors_AD)

@@ -6,7 +6,6 @@ Every score that leaves is computed from the stored vectors by one function (sco
 Legend: N rows, D dimension, Q queries, K hits, R candidates, A allowed rows, P positions of one vector name.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,12 +16,14 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.filter_cache import Allowed, FilterCache
+from reelspace.search.compute.half_rows import HALF_BYTES, SMALLEST, HalfRows
 from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
+from reelspace.search.compute.kept_rows import Kept, KeptRows, Key
 from reelspace.search.compute.payloads import Payloads
 from reelspace.search.compute.ranking import rank
 from reelspace.search.compute.row_ids import RowIds, SealedIds
 from reelspace.search.compute.scoring import Compared, Floats, Ints, stored_form
-from reelspace.search.compute.vector_index import SPARE_CANDIDATES, Effort, SealedVectors, VectorIndex, best_guesses
+from reelspace.search.compute.vector_index import SPARE_CANDIDATES, Effort, Part, SealedVectors, VectorIndex, best_guesses
 from reelspace.search.storage.entries import Entry
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.points import changed
@@ -34,7 +35,8 @@ SCAN_ROWS: Final = 2500
 """So few allowed rows are compared one by one at once; more only when a filter is asked for again."""
 KEPT_ROWS: Final = 20_000
 """So many allowed rows are gathered and kept for filters that are asked for again."""
-MAX_KEPT_BYTES: Final = 64 << 20
+FLOAT_BYTES: Final = 4
+POSITION_BYTES: Final = 8
 MAX_GUESSES: Final = 1 << 22
 """So many scores of an exact search are in memory at a time."""
 WIDER: Final = 4
@@ -57,19 +59,6 @@ class ShardParts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    """The rows that a filter allows, from the second time on with their vectors, gathered; valid while `state` is the shard's."""
-
-    state: tuple[int, int, int]
-    positions_A: Ints
-    compared: Compared | None
-
-    @property
-    def size_bytes(self) -> int:
-        return self.compared.vectors_AD.nbytes if self.compared else self.positions_A.nbytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Wanted:
     """What one search may find: bits of positions (None: all), their share, and per query positions that must not be hits."""
 
@@ -89,7 +78,7 @@ class Shard:
         self._dead_N = np.zeros(len(parts.ids), dtype=np.bool_)
         self._num_dead = 0
         self._live_bits: NDArray[np.uint8] | None = None
-        self._kept: OrderedDict[tuple[bytes, str], _Kept | None] = OrderedDict()
+        self._kept = KeptRows()
         self.applied = parts.applied
 
     @property
@@ -131,8 +120,8 @@ class Shard:
     @property
     def size_bytes(self) -> int:
         """Memory of vectors, codes, ids and what is kept for filters, about."""
-        kept = sum(one.size_bytes for one in self._kept.values() if one)
-        return self._ids.size_bytes + sum(index.size_bytes for index in self._indexes.values()) + self._filters.size_bytes + kept
+        vectors = sum(index.size_bytes for index in self._indexes.values())
+        return self._ids.size_bytes + vectors + self._filters.size_bytes + self._kept.size_bytes
 
     def apply(self, entry: Entry) -> None:
         """Change the rows as an object of the log says; numbers come in order."""
@@ -179,8 +168,8 @@ class Shard:
         if not (1 - UNIT < square < 1 + UNIT if index.facts.metric == "cosine" else square <= MAX_SQUARED_LENGTH):
             return None
         if where:
-            kept = self._kept.get((where, using))
-            if kept is None or kept.compared is None or kept.state != self._state:
+            kept = self._kept.asked((where, using))
+            if kept is None or kept.compared is None or kept.positions_A is None or kept.state != self._state:
                 return None
             found = index.lone_among(vector_D, k, kept.positions_A, kept.compared)
         else:
@@ -194,9 +183,10 @@ class Shard:
     def search_exactly(self, vectors_QD: Floats, k: int, *, using: str = "", where: bytes = b"") -> Rows:
         """Compare with every row: what `search` is measured against."""
         index, vectors_QD = self._checked(vectors_QD, k, using)
-        kept = self._gathered(index, _positions(index, np.flatnonzero(self.allowed_rows(where))))
+        positions_A = _places(index, np.flatnonzero(self.allowed_rows(where)))
+        kept = Kept(self._state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
         found = nothing(len(vectors_QD), k)
-        at_once = max(1, MAX_GUESSES // max(1, len(kept.positions_A)))
+        at_once = max(1, MAX_GUESSES // max(1, self.num_all_rows))
         for start in range(0, len(vectors_QD), at_once):
             some = slice(start, start + at_once)
             part = self._rank_few(index, vectors_QD[some], k, kept, None)
@@ -281,51 +271,72 @@ class Shard:
         bits = allowed.bits if self._live_bits is None or not self._num_dead else allowed.bits & self._live_bits
         return bits, max(allowed.num_allowed, 1) / num_rows
 
-    def _few(self, index: VectorIndex, allowed: Allowed, key: tuple[bytes, str], num_queries: int) -> _Kept | None:
+    def _few(self, index: VectorIndex, allowed: Allowed, key: Key, num_queries: int) -> Kept | None:
         """Give the allowed rows, if they are few, or a filter is asked for again; None where lists are cheaper."""
-        again = key in self._kept
-        kept = self._kept.get(key)
-        if kept is not None and kept.state == self._state:
-            if kept.compared is None:
-                kept = self._gathered(index, kept.positions_A)
-                self._keep(key, kept)
-            self._kept.move_to_end(key)
-            return kept
-        if allowed.num_allowed > (KEPT_ROWS if again or not index.selectors else SCAN_ROWS):
-            self._keep(key, None)
+        known = self._kept.asked(key)
+        is_known = known is not None and known.state == self._state
+        if known is not None and is_known and known.compared is not None:
+            return known
+        num_rows, limit = allowed.num_allowed, SCAN_ROWS if known is None and index.selectors else KEPT_ROWS
+        # For a lone query, vectors where they lie are read faster than gathered ones are written.
+        is_gathered = (known is not None or num_queries > 1) and num_rows <= limit
+        number_bytes = HALF_BYTES if index.facts.metric == "cosine" else FLOAT_BYTES
+        is_gathered = is_gathered and self._kept.make_room(num_rows * (index.facts.dimension * number_bytes + POSITION_BYTES))
+        if known is not None and is_known and not is_gathered:
+            return None if known.positions_A is None else known
+        if num_rows > (limit if is_gathered or not index.selectors else SCAN_ROWS):
+            self._kept.put(key, Kept(self._state))
             return None
+        return self._kept.put(key, self._gathered(index, self._positions(index, allowed), is_gathered=is_gathered))
+
+    def _positions(self, index: VectorIndex, allowed: Allowed) -> Ints:
         rows_A = np.flatnonzero(allowed.mask_N())
         if self._num_dead:
             rows_A = rows_A[~self._dead_N[rows_A]]
-        positions_A = _positions(index, rows_A)
-        # For one query, vectors where they lie are read faster than gathered ones are written.
-        is_first = num_queries == 1 and not again
-        kept = _Kept(self._state, positions_A, None) if is_first else self._gathered(index, positions_A)
-        self._keep(key, kept)
-        return kept
+        return _places(index, rows_A)
 
-    def _gathered(self, index: VectorIndex, positions_A: Ints) -> _Kept:
-        return _Kept(self._state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
+    def _gathered(self, index: VectorIndex, positions_A: Ints, *, is_gathered: bool = True) -> Kept:
+        if not is_gathered:
+            return Kept(self._state, positions_A)
+        vectors_AD, metric = index.gather(positions_A), index.facts.metric
+        # Other vectors than unit ones may be too large or too small for half the bits.
+        compared = HalfRows.of(vectors_AD) if metric == "cosine" else Compared.of(vectors_AD, metric)
+        return Kept(self._state, positions_A, compared)
 
-    def _keep(self, key: tuple[bytes, str], kept: _Kept | None) -> None:
-        self._kept.pop(key, None)
-        self._kept[key] = kept
-        size_bytes = sum(one.size_bytes for one in self._kept.values() if one)
-        while (size_bytes > MAX_KEPT_BYTES or len(self._kept) > 1024) and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            size_bytes -= dropped.size_bytes if dropped else 0
-
-    def _rank_few(self, index: VectorIndex, vectors_QD: Floats, k: int, kept: _Kept, excluded: Sequence[Ints] | None) -> Rows:
+    def _rank_few(self, index: VectorIndex, vectors_QD: Floats, k: int, kept: Kept, excluded: Sequence[Ints] | None) -> Rows:
         """Rank rows that are all compared."""
         num, positions_A = k + SPARE_CANDIDATES, kept.positions_A
-        if not len(positions_A):
+        if positions_A is None or not len(positions_A):
             return nothing(len(vectors_QD), k)
-        guesses_QA = kept.compared.guesses(vectors_QD) if kept.compared else index.scores(vectors_QD, positions_A[None])
+        if isinstance(kept.compared, HalfRows):
+            return self._rank_halves(index, vectors_QD, k, (positions_A, kept.compared), excluded)
+        if kept.compared is not None:
+            guesses_QA = kept.compared.guesses(vectors_QD)
+        else:
+            guesses_QA = np.concatenate([index.scores(vector_D[None], positions_A[None]) for vector_D in vectors_QD])
         for row, banned in enumerate(excluded or ()):
             guesses_QA[row, np.isin(positions_A, banned)] = NO_SCORE
         while True:
             part = best_guesses(positions_A, guesses_QA, num)
             found, open_Q = rank(index, self._ids, vectors_QD, k, [part])
+            if not open_Q.any():
+                return found
+            num *= WIDER
+
+    def _rank_halves(
+        self, index: VectorIndex, vectors_QD: Floats, k: int, rows: tuple[Ints, HalfRows], excluded: Sequence[Ints] | None
+    ) -> Rows:
+        positions_A, halves = rows
+        num = k + SPARE_CANDIDATES + (max(map(len, excluded)) if excluded else 0)
+        while True:
+            num = min(num, len(positions_A))
+            places_QR, guesses_QR = halves.best(vectors_QD, num)
+            positions_QR = positions_A[places_QR]
+            for positions_R, banned in zip(positions_QR, excluded or (), strict=bool(excluded)):
+                positions_R[np.isin(positions_R, banned)] = -1
+            largest = float(np.abs(guesses_QR[:, [0, -1]]).max(axis=1).min())
+            margin = np.float32(halves.margin / max(largest, SMALLEST))
+            found, open_Q = rank(index, self._ids, vectors_QD, k, [Part(positions_QR, guesses_QR, True, num == len(positions_A), margin)])
             if not open_Q.any():
                 return found
             num *= WIDER
@@ -355,7 +366,7 @@ class Shard:
         return rank(index, self._ids, vectors_QD, k, parts)
 
 
-def _positions(index: VectorIndex, rows_A: Ints) -> Ints:
+def _places(index: VectorIndex, rows_A: Ints) -> Ints:
     """Give the places of the vectors of rows; rows without one are left out."""
     positions_A = index.positions(rows_A)
     return positions_A[positions_A >= 0]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from reelspace.search.compute.half_rows import HalfRows
 from reelspace.search.compute.library import faiss
 from reelspace.search.compute.lone_query import FEW, Buffers, Found, at_least, best
 from reelspace.search.compute.place import Placed, place
@@ -219,7 +220,7 @@ class VectorIndex:
         plan = self._lone_plans[k] = Buffers(num), self._search_parameters(self._reach(num, 1.0), None)
         return plan
 
-    def lone_among(self, vector_D: Floats, k: int, positions_A: Ints, compared: Compared) -> Found | None:
+    def lone_among(self, vector_D: Floats, k: int, positions_A: Ints, compared: Compared | HalfRows) -> Found | None:
         """Answer one query among sealed vectors that are gathered; None where it takes more."""
         num = k + SPARE_CANDIDATES
         if self._fresh.num or len(positions_A) <= num or num > FEW:
@@ -228,14 +229,19 @@ class VectorIndex:
         if buffers is None:
             buffers = self._among[k] = Buffers(num)
         faiss.omp_set_num_threads(self._num_threads)
-        metric, vectors_AD = self.facts.metric, compared.vectors_AD
-        buffers.compare(vector_D, vectors_AD, metric)
+        metric = self.facts.metric
+        if isinstance(compared, HalfRows):
+            buffers.search(compared.index, vector_D, None)
+            margin = compared.margin
+        else:
+            buffers.compare(vector_D, compared.vectors_AD, metric)
+            margin = float(MARGIN * np.abs(buffers.guesses_R).max())
+        buffers.positions_R[:] = positions_A[buffers.positions_R]
         guesses = buffers.guesses_R.tolist()
         if metric == "euclid":
             guesses = [-one for one in guesses]
-        scores = buffers.score(vector_D, vectors_AD, metric, num)
-        found = best(scores, buffers.positions_R.tolist(), guesses, k, MARGIN * max(map(abs, guesses)))
-        return None if found is None else (positions_A[found[0]].tolist(), found[1])
+        scores = buffers.score(vector_D, self._sealed_PD, metric, num)
+        return best(scores, buffers.positions_R.tolist(), guesses, k, margin)
 
     def _sealed_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
         if self._placed.index is None:
