@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import orjson
 import uvicorn
@@ -45,6 +46,7 @@ def serve(app: FastAPI, settings: GatewaySettings) -> None:
         UserError: a port is taken, or may not be opened.
         SettingError: the files of TLS cannot be used.
     """
+    sys.setswitchinterval(SWITCH_S)
     with contextlib.ExitStack() as stack:
         tls = None if settings.tls_cert is None or settings.tls_key is None else open_tls(Path(settings.tls_cert), Path(settings.tls_key))
         opened = _Opened(
@@ -56,6 +58,10 @@ def serve(app: FastAPI, settings: GatewaySettings) -> None:
         app.state.grpc_listener, app.state.grpc_tls = opened.grpc, None if tls is None else tls.grpc
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_serve_until_signalled(app, settings, opened))
+
+
+SWITCH_S: Final = 0.0005
+"""So long may a thread that reads a large write keep the interpreter from the event loop; Python's own 5 ms are many searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,9 @@ async def _serve_until_signalled(app: FastAPI, settings: GatewaySettings, opened
         while not server.started and not serving.done():
             await asyncio.sleep(0.005)
         if server.started:
+            # What was made until now stays, and need not be looked at again by every whole collection of garbage.
+            gc.collect()
+            gc.freeze()
             sys.stdout.write(orjson.dumps(opened.ready_line()).decode() + "\n")
             sys.stdout.flush()
         await serving

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +30,14 @@ from reelspace.search.access.tally import Tally, sealed_facts
 from reelspace.search.access.targets import Encoder, Targets
 from reelspace.search.access.together import together
 from reelspace.search.access.write_path import WritePath
-from reelspace.search.compute.queries import Record, Retrieve, Scroll, ShardQuery
+from reelspace.search.compute.queries import Record, Retrieve, Scroll, ShardFacts, ShardQuery
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.payload_path import parse_key
+
+
+REST_S: Final = 5.0
+"""Without a write for so long, what lies beside a generation goes into the next one, also where it is little."""
 
 
 class CollectionService:
@@ -141,13 +146,16 @@ class CollectionService:
         num_rows, num_indexed, num_unsealed = (
             sum(getattr(one, name) for one in facts) for name in ("num_rows", "num_indexed", "num_unsealed")
         )
-        is_settled = self._writes.is_seen_by(facts) and not any(one.is_overdue for one in facts)
+        is_settled = self._writes.is_seen_by(facts) and not any(one.is_overdue or one.is_loose for one in facts)
         return CollectionFacts(self.collection, num_rows, num_indexed, tuple(one.generation for one in facts), num_unsealed, is_settled)
 
     async def overdue(self, timeout_s: float) -> list[int]:
         """Name the shards whose next generation should be built."""
         await self.tally.refresh(timeout_s)
-        return [shard for shard, facts in enumerate(self.tally.facts) if facts.is_overdue]
+        return [shard for shard, facts in enumerate(self.tally.facts) if facts.is_overdue or self._is_at_rest(shard, facts)]
+
+    def _is_at_rest(self, shard: int, facts: ShardFacts) -> bool:
+        return facts.is_loose and self.tally.is_quiet(shard, REST_S)
 
     async def probe(self, timeout_s: float) -> None:
         """Make every shard, and every encoder, really work; raises what they raise."""

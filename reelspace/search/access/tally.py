@@ -1,6 +1,7 @@
 """What the shards of a collection hold, as each last told: for the coverage of answers and the description of the collection."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -45,6 +46,7 @@ class Tally:
     def __init__(self, shards: Sequence[ShardClient]) -> None:
         self._shards = tuple(shards)
         self._facts = [_NOTHING] * len(shards)
+        self._changed_s = [-math.inf] * len(shards)
         self._whole: Coverage | None = None
         self._asked_s = -FRESH_S
         self._asking: asyncio.Task[None] | None = None
@@ -57,6 +59,10 @@ class Tally:
     def facts(self) -> tuple[ShardFacts, ...]:
         """Give what each shard last told."""
         return tuple(self._facts)
+
+    def is_quiet(self, shard: int, seconds: float) -> bool:
+        """Tell whether a shard has told of no change for so long."""
+        return asyncio.get_running_loop().time() - self._changed_s[shard] >= seconds
 
     def coverage(self, missing_shards: tuple[int, ...] = ()) -> Coverage:
         """Give the coverage of an answer without some shards."""
@@ -97,5 +103,7 @@ class Tally:
             return
         assert isinstance(facts, ShardFacts), "Describe is answered with facts"
         if facts != self._facts[shard]:
+            if facts.applied != self._facts[shard].applied:
+                self._changed_s[shard] = asyncio.get_running_loop().time()
             self._facts[shard] = facts
             self._whole = None

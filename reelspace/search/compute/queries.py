@@ -13,6 +13,8 @@ from reelspace.search.storage.ids import Id
 
 MAX_UNSEALED: Final = 20_000
 MAX_UNSEALED_SHARE: Final = 0.2
+MAX_LOOSE: Final = 2_000
+MAX_LOOSE_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +117,11 @@ class ShardFacts:
     def is_overdue(self) -> bool:
         """Tell whether so much lies beside the generation that the next one should be built."""
         return self.num_unsealed > max(MAX_UNSEALED, MAX_UNSEALED_SHARE * self.num_rows)
+
+    @property
+    def is_loose(self) -> bool:
+        """Tell whether enough lies beside the generation to slow searches: the next one should be built when no more comes."""
+        return self.num_unsealed > max(MAX_LOOSE, MAX_LOOSE_SHARE * self.num_rows)
 
 
 ReadAnswer = list[Record] | int | ShardFacts

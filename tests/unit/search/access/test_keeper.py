@@ -12,6 +12,7 @@ import pytest
 from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.search.access.backend import Surroundings
+from reelspace.search.access import collection_service
 from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.fanout import FanoutSettings
 from reelspace.search.access.keeper import Keeper, KeeperTimes, keeping
@@ -72,6 +73,31 @@ def test_an_overdue_shard_is_rebuilt_by_a_child_and_the_collection_turns_from_ye
                 await asyncio.sleep(0.05)
         assert (facts.num_rows, facts.num_unsealed, min(facts.generations)) == (100, 0, 2)
         assert sorted(await ids_of(service)) == list(range(100))  # type: ignore[type-var]
+        await catalog.close()
+        await backend.close_all()
+
+    asyncio.run(run())
+
+
+def test_what_is_little_is_sealed_when_no_more_comes_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MAX_LOOSE", 20)
+    monkeypatch.setattr(collection_service, "REST_S", 0.3)
+    store = LocalStore(tmp_path)
+
+    async def run() -> None:
+        backend = LocalBackend(store, Hosting(poll_s=0.05))
+        catalog = Catalog(store, Surroundings(backend, lambda _pointer: {}), create_collection, FanoutSettings())
+        await catalog.start()
+        service = await made(catalog)
+        name = service.collection.full_name
+        await service.write(write(service, points(*range(20))), TIME_S)
+        assert (await catalog.describe("things", TIME_S)).is_settled
+        for start in range(20, 200, 20):
+            await service.write(write(service, points(*range(start, start + 20))), TIME_S)
+            assert await catalog.overdue(TIME_S) == []
+        assert not (await catalog.describe("things", TIME_S)).is_settled
+        await asyncio.sleep(0.31)
+        assert await catalog.overdue(TIME_S) == [(name, 0), (name, 1)]
         await catalog.close()
         await backend.close_all()
 
