@@ -35,7 +35,6 @@ from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.payload_path import parse_key
 
-
 REST_S: Final = 5.0
 """Without a write for so long, what lies beside a generation goes into the next one, also where it is little."""
 

@@ -11,8 +11,8 @@ import pytest
 
 from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
-from reelspace.search.access.backend import Surroundings
 from reelspace.search.access import collection_service
+from reelspace.search.access.backend import Surroundings
 from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.fanout import FanoutSettings
 from reelspace.search.access.keeper import Keeper, KeeperTimes, keeping
