@@ -15,7 +15,7 @@ from reelspace.search.access.shard_client import ModelRefused, ShardFailed, Shar
 from reelspace.search.compute.host import ShardBehind, ShardHost
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
 
-QUICK_S: Final = 0.002
+QUICK_S: Final = 0.006
 """So long may the event loop be kept by one batch of queries."""
 FIRST_GUESS_S: Final = 0.001
 FORGETTING: Final = 0.9
