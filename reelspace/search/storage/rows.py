@@ -147,7 +147,7 @@ def checked(rows: Rows, fields: Fields) -> Rows:
         _check_vectors(rows, name, vectors, fields)
         has_vector_N[vectors.rows_M] = True
     for place, (op, payload, has_vector) in enumerate(zip(rows.ops_N.tolist(), rows.payloads, has_vector_N.tolist(), strict=True)):
-        if op != Op.UPSERT or not has_vector or (payload is not None and type(_parsed(payload)) is not dict):
+        if op != Op.UPSERT or not has_vector or (payload is not None and payload != b"{}" and type(_parsed(payload)) is not dict):
             _check_op(_where(rows, place), op, payload, has_vector)
     object.__setattr__(rows, "checked_for", fields)
     return rows

@@ -94,7 +94,7 @@ class SpilledShard:
         self._payloads.flush()
         with mmap.mmap(self._payloads.fileno(), 0, access=mmap.ACCESS_READ) as data:
             spans = zip(starts_N[order_K].tolist(), ends_N[order_K].tolist(), strict=True)
-            payloads.append([data[start:end] if end - start > len(NO_PAYLOAD) else NO_PAYLOAD for start, end in spans])
+            payloads.append_checked([data[start:end] if end - start > len(NO_PAYLOAD) else NO_PAYLOAD for start, end in spans])
         return payloads
 
 
