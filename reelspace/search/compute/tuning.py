@@ -83,7 +83,10 @@ def alone(sealed: SealedVectors) -> ShardParts:
 
 def recall_of(found_QK: Ints, exact_QK: Ints) -> float:
     """Give the share of the exact hits that were found, over all queries; 1 where there are none to find."""
-    num_found_Q, num_wanted_Q = _counts(found_QK, exact_QK)
+    return _share(*_counts(found_QK, exact_QK))
+
+
+def _share(num_found_Q: Ints, num_wanted_Q: Ints) -> float:
     return float(num_found_Q.sum() / num_wanted_Q.sum()) if num_wanted_Q.any() else 1.0
 
 
@@ -95,10 +98,10 @@ def _tried(sealed: SealedVectors, reach: tuple[int, float], asked: tuple[Ints, I
     changed = replace(sealed, facts=sealed.facts.model_copy(update={"index": facts}))
     found_QK = Shard(alone(changed), num_threads=num_threads).search(sealed.vectors_PD[rows_Q], RECALL_AT + 1).rows_QK
     num_found_Q, num_wanted_Q = _counts(_without_self(found_QK, rows_Q), exact_QK)
-    share_Q = num_found_Q / np.maximum(num_wanted_Q, 1)
-    recall = float(num_found_Q.sum() / num_wanted_Q.sum())
+    share_Q = num_found_Q[num_wanted_Q > 0] / num_wanted_Q[num_wanted_Q > 0]
+    recall = _share(num_found_Q, num_wanted_Q)
     proven = facts.model_copy(update={"recall_at_10": recall})
-    error = float(share_Q.std() / np.sqrt(len(share_Q)))
+    error = float(share_Q.std() / np.sqrt(len(share_Q))) if len(share_Q) else 0.0
     return _Tried(replace(changed, facts=changed.facts.model_copy(update={"index": proven})), recall, recall - error)
 
 
@@ -112,7 +115,7 @@ def _counts(found_QK: Ints, exact_QK: Ints) -> tuple[NDArray[np.int64], NDArray[
 def _without_self(rows_QK: Ints, rows_Q: Ints) -> Ints:
     """Drop each query's own row, or the last hit where a twin came before it."""
     kept = [[row for row in rows if row != own][:RECALL_AT] for rows, own in zip(rows_QK.tolist(), rows_Q.tolist(), strict=True)]
-    return np.array([row + [NO_ROW] * (RECALL_AT - len(row)) for row in kept], dtype=np.int64)
+    return np.array([row + [NO_ROW] * (RECALL_AT - len(row)) for row in kept], dtype=np.int64).reshape(-1, RECALL_AT)
 
 
 def _efforts(whole: int, first: int) -> Iterator[int]:

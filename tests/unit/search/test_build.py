@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reelspace.core.errors import TableError, UserError
-from reelspace.search.compute import build
+from reelspace.search.compute import tuning
 from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, rows_of_table, write_index
 from reelspace.search.compute.shard import Shard
 from reelspace.search.compute.tuning import recall_of
@@ -81,7 +81,7 @@ def test_every_kind_of_index_reaches_its_target_on_new_queries(kind: IndexKind, 
 
 
 def test_a_target_out_of_reach_is_an_error_that_gives_the_best_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(build.FACTORS, "ivf_pq", (1.0,))
+    monkeypatch.setitem(tuning.FACTORS, "ivf_pq", (1.0,))
     with pytest.raises(UserError, match=r"recall_target 1.0 is out of reach: ivf_pq gives 0\.\d+ at most"):
         facts_of(make_table(3000, 32), IndexSettings(kind="ivf_pq", flat_below=1, recall_target=1.0))
 
