@@ -60,7 +60,7 @@ def serve(app: FastAPI, settings: GatewaySettings) -> None:
         runner.run(_serve_until_signalled(app, settings, opened))
 
 
-SWITCH_S: Final = 0.0005
+SWITCH_S: Final = 0.0002
 """So long may a thread that reads a large write keep the interpreter from the event loop; Python's own 5 ms are many searches."""
 
 

@@ -254,6 +254,8 @@ class ShardHost:
         try:
             for entry in entries:
                 self._apply(entry)
+                while self.with_shard(Shard.grow):
+                    time.sleep(0)  # searches come in between
         finally:
             # What could not be applied is read again, for nothing after it may be applied without it.
             self._tail.number = self._shard.applied
@@ -266,7 +268,7 @@ class ShardHost:
 
     def _apply(self, entry: Entry) -> None:
         with self._state:
-            self._shard.apply(entry)
+            self._shard.add(entry)
 
     def _refresh(self, *, patiently: bool = False) -> None:
         # The log first: a next generation that cannot be loaded keeps no write from being seen.

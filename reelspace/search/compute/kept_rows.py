@@ -11,7 +11,7 @@ from typing import Final
 from reelspace.search.compute.half_rows import HalfRows
 from reelspace.search.compute.scoring import Compared, Ints
 
-MAX_KEPT_BYTES: Final = 64 << 20
+MAX_KEPT_BYTES: Final = 128 << 20
 MAX_KEPT: Final = 1024
 PATIENCE: Final = 256
 """So many times filters are asked for until one that was not among them gives way."""

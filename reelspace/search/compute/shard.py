@@ -124,6 +124,16 @@ class Shard:
         return self._ids.size_bytes + vectors + self._filters.size_bytes + self._kept.size_bytes
 
     def apply(self, entry: Entry) -> None:
+        """Change the rows as an object of the log says, numbers come in order, and put into lists what are many of them."""
+        self.add(entry)
+        while self.grow():
+            pass
+
+    def grow(self) -> bool:
+        """Put some of the newest rows into lists, where they are many; tells whether any were."""
+        return any(index.grow() for index in self._indexes.values())
+
+    def add(self, entry: Entry) -> None:
         """Change the rows as an object of the log says; numbers come in order."""
         for write in entry.writes:
             self._apply(write.rows)

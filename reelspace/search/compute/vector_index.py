@@ -22,7 +22,8 @@ from reelspace.search.storage.layout import VectorFacts
 
 GROW_ROWS: Final = 1024
 """So many rows are compared one by one before they are put into lists: below, that costs less than looking for lists again."""
-GROW_AT_ONCE: Final = 512
+GROW_AT_ONCE: Final = 128
+"""So few rows are put into lists at a time, less than a millisecond, that a search hardly waits for them."""
 SPARE_CANDIDATES: Final = 8
 ROWS_PER_LIST_HIT: Final = 8
 NO_GUESS: Final = np.float32(-np.inf)
@@ -130,7 +131,6 @@ class VectorIndex:
         if self._rows_P is not None:
             self._rows_P = np.concatenate([self._rows_P, rows_M])
         self._fresh.append(stored_form(vectors_MD, self.facts.metric))
-        self._grow()
 
     def rows(self, positions: Ints) -> Ints:
         """Give the rows of positions of any shape; -1 stays."""
@@ -306,16 +306,16 @@ class VectorIndex:
         lists_that_hold_enough = ROWS_PER_LIST_HIT * num_candidates * facts.nlist / max(1, self.num_sealed + self.num_grown)
         return min(int(np.ceil(max(facts.effort, lists_that_hold_enough) * widening)), facts.nlist)
 
-    def _grow(self) -> None:
-        """Put rows into lists once they are many, some at a time, so that no search waits long."""
+    def grow(self) -> bool:
+        """Put some of the rows that are compared one by one into lists, if they are many; tells whether any were."""
         if self.facts.index.nlist is None or self.num_compared < GROW_ROWS + GROW_AT_ONCE:
-            return
+            return False
         if self._grown is None:
             self._grown = _empty_lists(self._sealed_index, self.facts)
         faiss.omp_set_num_threads(self._num_threads)
-        while self.num_compared >= GROW_ROWS + GROW_AT_ONCE:
-            start = self.num_grown
-            self._grown.add(self._fresh.vectors[start : start + GROW_AT_ONCE])
+        start = self.num_grown
+        self._grown.add(self._fresh.vectors[start : start + GROW_AT_ONCE])
+        return True
 
 
 class _FreshVectors:
