@@ -196,7 +196,7 @@ class Shard:
         positions_A = _places(index, np.flatnonzero(self.allowed_rows(where)))
         kept = Kept(self._state, positions_A, Compared.of(index.gather(positions_A), index.facts.metric))
         found = nothing(len(vectors_QD), k)
-        at_once = max(1, MAX_GUESSES // max(1, self.num_all_rows))
+        at_once = max(1, MAX_GUESSES // max(1, len(positions_A)))
         for start in range(0, len(vectors_QD), at_once):
             some = slice(start, start + at_once)
             part = self._rank_few(index, vectors_QD[some], k, kept, None)
@@ -284,20 +284,21 @@ class Shard:
     def _few(self, index: VectorIndex, allowed: Allowed, key: Key, num_queries: int) -> Kept | None:
         """Give the allowed rows, if they are few, or a filter is asked for again; None where lists are cheaper."""
         known = self._kept.asked(key)
-        is_known = known is not None and known.state == self._state
-        if known is not None and is_known and known.compared is not None:
-            return known
+        valid = known if known is not None and known.state == self._state else None
+        if valid is not None and valid.compared is not None:
+            return valid
         num_rows, limit = allowed.num_allowed, SCAN_ROWS if known is None and index.selectors else KEPT_ROWS
         # For a lone query, vectors where they lie are read faster than gathered ones are written.
         is_gathered = (known is not None or num_queries > 1) and num_rows <= limit
         number_bytes = HALF_BYTES if index.facts.metric == "cosine" else FLOAT_BYTES
         is_gathered = is_gathered and self._kept.make_room(num_rows * (index.facts.dimension * number_bytes + POSITION_BYTES))
-        if known is not None and is_known and not is_gathered:
-            return None if known.positions_A is None else known
+        if valid is not None and not is_gathered:
+            return None if valid.positions_A is None else valid
         if num_rows > (limit if is_gathered or not index.selectors else SCAN_ROWS):
             self._kept.put(key, Kept(self._state))
             return None
-        return self._kept.put(key, self._gathered(index, self._positions(index, allowed), is_gathered=is_gathered))
+        positions_A = self._positions(index, allowed)
+        return self._kept.put(key, self._gathered(index, positions_A) if is_gathered else Kept(self._state, positions_A))
 
     def _positions(self, index: VectorIndex, allowed: Allowed) -> Ints:
         rows_A = np.flatnonzero(allowed.mask_N())
@@ -305,9 +306,7 @@ class Shard:
             rows_A = rows_A[~self._dead_N[rows_A]]
         return _places(index, rows_A)
 
-    def _gathered(self, index: VectorIndex, positions_A: Ints, *, is_gathered: bool = True) -> Kept:
-        if not is_gathered:
-            return Kept(self._state, positions_A)
+    def _gathered(self, index: VectorIndex, positions_A: Ints) -> Kept:
         vectors_AD, metric = index.gather(positions_A), index.facts.metric
         # Other vectors than unit ones may be too large or too small for half the bits.
         compared = HalfRows.of(vectors_AD) if metric == "cosine" else Compared.of(vectors_AD, metric)
@@ -342,8 +341,7 @@ class Shard:
             num = min(num, len(positions_A))
             places_QR, guesses_QR = halves.best(vectors_QD, num)
             positions_QR = positions_A[places_QR]
-            for positions_R, banned in zip(positions_QR, excluded or (), strict=bool(excluded)):
-                positions_R[np.isin(positions_R, banned)] = -1
+            _ban(positions_QR, excluded)
             largest = float(np.abs(guesses_QR[:, [0, -1]]).max(axis=1).min())
             margin = np.float32(halves.margin / max(largest, SMALLEST))
             found, open_Q = rank(index, self._ids, vectors_QD, k, [Part(positions_QR, guesses_QR, True, num == len(positions_A), margin)])
@@ -369,11 +367,16 @@ class Shard:
         parts = list(index.parts(vectors_QD, effort, wanted.bits))
         if not parts:
             return nothing(len(vectors_QD), k), np.zeros(len(vectors_QD), dtype=np.bool_)
-        if wanted.excluded is not None:
-            for part in parts:
-                for positions_R, banned in zip(part.positions_QR, wanted.excluded, strict=True):
-                    positions_R[np.isin(positions_R, banned)] = -1
+        for part in parts:
+            _ban(part.positions_QR, wanted.excluded)
         return rank(index, self._ids, vectors_QD, k, parts)
+
+
+def _ban(positions_QR: Ints, excluded: Sequence[Ints] | None) -> None:
+    """Let positions that must not be hits be none, in place."""
+    if excluded is not None:
+        for positions_R, banned in zip(positions_QR, excluded, strict=True):
+            positions_R[np.isin(positions_R, banned)] = -1
 
 
 def _places(index: VectorIndex, rows_A: Ints) -> Ints:
