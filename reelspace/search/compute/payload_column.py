@@ -6,6 +6,7 @@ Legend: N rows, W rows from a start to the end, E values with the rows that hold
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from reelspace.search.compute.filters import Except, FieldCondition, IsEmpty, IsNull, Match, NumberRange, Scalar, TimeRange, ValuesCount
 from reelspace.search.compute.payload_times import parse_time
-from reelspace.search.compute.payload_values import Growing, RowValues
+from reelspace.search.compute.payload_values import Growing, RowValues, among
 from reelspace.search.storage.payload_path import Path, parse_key, values_at
 
 Mask = NDArray[np.bool_]
@@ -120,31 +121,23 @@ class PayloadColumn:
         return self._values[kind].mask(hits, start, self.num_rows)
 
     def _equal(self, wanted: Sequence[Scalar], start: int) -> Mask:
-        mask = np.zeros(self.num_rows - start, dtype=np.bool_)
-        for kind, hits in self._hits(wanted).items():
-            mask |= self._mask(kind, hits, start)
-        return mask
+        masks = [self._values[kind].mask_equal(values, start, self.num_rows) for kind, values in self._by_kind(wanted).items()]
+        return reduce(np.logical_or, masks) if masks else np.zeros(self.num_rows - start, dtype=np.bool_)
 
     def _except(self, unwanted: Sequence[Scalar], start: int) -> Mask:
         mask = np.zeros(self.num_rows - start, dtype=np.bool_)
-        known = self._hits(unwanted)
+        known = self._by_kind(unwanted)
         for kind in _SCALARS:
-            mask |= self._mask(kind, _none_of(known[kind]) if kind in known else _all, start)
+            mask |= self._mask(kind, _none_of(among(known[kind])) if kind in known else _all, start)
         return mask
 
-    def _hits(self, wanted: Sequence[Scalar]) -> dict[str, Callable[[NDArray[Any]], Mask]]:
-        """Give, per kind that is wanted at all, what tells the wanted values."""
+    def _by_kind(self, wanted: Sequence[Scalar]) -> dict[str, NDArray[Any]]:
+        """Give the wanted values as they are stored, of each kind that is wanted at all."""
         texts = [self._codes[value] for value in wanted if isinstance(value, str) and value in self._codes]
         booleans = [value for value in wanted if isinstance(value, bool)]
         integers = [value for value in wanted if type(value) is int]
-        tests: dict[str, Callable[[NDArray[Any]], Mask]] = {}
-        if texts:
-            tests[TEXTS] = _among_codes(texts, len(self._codes))
-        if integers:
-            tests[INTEGERS] = _among(np.array(integers, dtype=np.int64))
-        if booleans:
-            tests[BOOLEANS] = _among(np.array(booleans))
-        return tests
+        found = {TEXTS: texts, INTEGERS: integers, BOOLEANS: booleans}
+        return {kind: np.array(values, dtype=_DTYPES[kind]) for kind, values in found.items() if values}
 
     def _times_within(self, bounds: TimeRange) -> Callable[[NDArray[Any]], Mask]:
         num_read = len(self._times_C.array)
@@ -205,20 +198,6 @@ def _all(values_E: NDArray[Any]) -> Mask:
 
 def _none_of(wanted: Callable[[NDArray[Any]], Mask]) -> Callable[[NDArray[Any]], Mask]:
     return lambda values_E: ~wanted(values_E)
-
-
-def _among(wanted: NDArray[Any]) -> Callable[[NDArray[Any]], Mask]:
-    if len(wanted) == 1:
-        return lambda values_E: values_E == wanted[0]
-    return lambda values_E: np.isin(values_E, wanted)
-
-
-def _among_codes(wanted: Sequence[int], num_codes: int) -> Callable[[NDArray[Any]], Mask]:
-    if len(wanted) == 1:
-        return lambda codes_E: codes_E == np.int32(wanted[0])
-    good_C = np.zeros(num_codes, dtype=np.bool_)
-    good_C[list(wanted)] = True
-    return lambda codes_E: good_C[codes_E]
 
 
 def _within(numbers: NDArray[Any], bounds: Bounds) -> Mask:

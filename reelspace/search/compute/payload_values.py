@@ -1,16 +1,18 @@
 """Arrays that grow at the end, and values of one type with the rows that hold them.
 
-Legend: N rows, W rows from a start to the end, E values.
+Legend: N rows, W rows from a start to the end, E values, P values that lie in order, U different ones of them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+# Below, comparing every value costs no more than looking up.
+MIN_ORDERED: Final = 4096
 
 
 class Growing:
@@ -43,6 +45,7 @@ class RowValues:
         self._rows = Growing(np.int32)
         self._values = Growing(dtype)
         self._at_most_one = True
+        self._order: _ByValue | None = None
 
     def extend(self, rows: Sequence[int] | NDArray[np.int32], values: Sequence[Any] | NDArray[Any]) -> None:
         """Append values of rows that follow the last one."""
@@ -65,6 +68,21 @@ class RowValues:
         mask_W[rows_E[hits_E]] = True
         return mask_W
 
+    def mask_equal(self, wanted: NDArray[Any], start: int, num_rows: int) -> Mask:
+        """Tell for each row from `start` to `num_rows` whether one of its values is among those wanted."""
+        rows_E, values_E = self._rows.array, self._values.array
+        if start or len(values_E) < MIN_ORDERED:
+            return self.mask(among(wanted), start, num_rows)
+        # Old values never change; what came since they were put in order is compared one by one.
+        if self._order is None or 2 * self._order.num_values < len(values_E):
+            self._order = _ByValue(values_E)
+        mask_N = np.zeros(num_rows, dtype=np.bool_)
+        for value in wanted:
+            mask_N[rows_E[self._order.places(value)]] = True
+        late = slice(self._order.num_values, None)
+        mask_N[rows_E[late][among(wanted)(values_E[late])]] = True
+        return mask_N
+
     def to_arrow(self, num_rows: int, texts: pa.Array | None) -> pa.ListArray:
         """Give one list per row; where `texts` are given, values are places among them."""
         starts = np.searchsorted(self._rows.array, np.arange(num_rows + 1)).astype(np.int32)
@@ -81,3 +99,31 @@ class RowValues:
         rows = np.repeat(np.arange(len(lists), dtype=np.int32), np.asarray(lists.value_lengths()))
         self.extend(rows, np.asarray(flat))
         return texts
+
+
+def among(wanted: NDArray[Any]) -> Callable[[NDArray[Any]], Mask]:
+    """Give the test whether each of some values is among those wanted."""
+    if len(wanted) == 1:
+        return lambda values_E: values_E == wanted[0]
+    return lambda values_E: np.isin(values_E, wanted)
+
+
+class _ByValue:
+    """The places of values by value, so that those equal to one are found without a look at the others."""
+
+    def __init__(self, values_P: NDArray[Any]) -> None:
+        self.num_values = len(values_P)
+        places_P = np.argsort(values_P, kind="stable")
+        ordered_P = values_P[places_P]
+        first_P = np.concatenate([[True], ordered_P[1:] != ordered_P[:-1]])
+        starts_U = np.flatnonzero(first_P)
+        self._different_U = ordered_P[starts_U]
+        self._bounds_U = np.append(starts_U, self.num_values)
+        self._places_P = places_P.astype(np.int32)
+
+    def places(self, value: Any) -> NDArray[np.int32]:
+        """Give the places that hold the value, in rising order."""
+        at = int(np.searchsorted(self._different_U, value))
+        if at == len(self._different_U) or self._different_U[at] != value:
+            return self._places_P[:0]
+        return self._places_P[self._bounds_U[at] : self._bounds_U[at + 1]]

@@ -135,11 +135,9 @@ class Payloads:
         """
         known = known or Edition()
         num_rows = self._rows.num_rows
-        mask_N = np.empty(num_rows, dtype=np.bool_)
-        if known_N is not None:
-            mask_N[: known.num_rows] = known_N
         fresh = slice(known.num_rows, num_rows)
-        mask_N[fresh] = _Window(self._rows, known.num_rows, fresh, num_rows, rows_of).mask(where)
+        mask_W = _Window(self._rows, known.num_rows, fresh, num_rows, rows_of).mask(where)
+        mask_N = mask_W if known_N is None else np.concatenate([known_N, mask_W])
         changed_W = self._changed_rows.array[known.num_changes :]
         if len(changed_W):
             # A row that changed twice is there twice: the last one is assigned last.

@@ -16,6 +16,7 @@ from reelspace.search.access.filter_request import parse_filter
 from reelspace.search.compute.filter_cache import FilterCache
 from reelspace.search.compute.filters import Filter, HasId, IsEmpty, IsNull, Match, encode_filter
 from reelspace.search.compute.payload_rows import MAX_ASKED_COLUMNS, PayloadRows
+from reelspace.search.compute.payload_values import MIN_ORDERED
 from reelspace.search.compute.payloads import PayloadRefused, Payloads, payload_rows
 from reelspace.search.storage.payload_edits import merged, without
 from reelspace.search.storage.payload_path import KeyRefused, parse_key
@@ -252,6 +253,25 @@ def test_bits_are_those_that_faiss_reads() -> None:
 def test_rows_of_a_table_become_payloads_without_its_empty_places() -> None:
     table = pa.table({"n": [1, None], "tags": [["a"], None], "at": pa.array([0, None], pa.timestamp("us", tz="UTC"))})
     assert payload_rows(table) == [b'{"n":1,"tags":["a"],"at":"1970-01-01T00:00:00Z"}', b"{}"]
+
+
+@pytest.mark.parametrize("kind", ["integers", "texts", "lists"])
+def test_equality_on_many_rows_is_that_of_each_row_also_after_more_came(kind: str) -> None:
+    random = np.random.default_rng(5)
+    numbers = random.integers(0, 50, 3 * MIN_ORDERED).tolist()
+    values: list[Any] = {
+        "integers": numbers,
+        "texts": [f"t{number}" for number in numbers],
+        "lists": [[number, number // 2] if number % 7 else [] for number in numbers],
+    }[kind]
+    wanted = (values[0], values[1], "none", 1000) if kind != "lists" else (3, 20, 1000)
+    payloads = make()
+    for end in (MIN_ORDERED, MIN_ORDERED + 100, 3 * MIN_ORDERED):
+        start = len(mask(payloads, Filter()))
+        payloads.append([orjson.dumps({"key": value}) for value in values[start:end]])
+        expected = [bool(set(value if isinstance(value, list) else [value]) & set(wanted)) for value in values[:end]]
+        assert mask(payloads, Filter(must=(Match("key", wanted),))) == expected
+        assert mask(payloads, Filter(must_not=(Match("key", wanted),))) == [not held for held in expected]
 
 
 def test_empty_shard_allows_nothing() -> None:
