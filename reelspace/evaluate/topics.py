@@ -1,6 +1,7 @@
 """Topics: what video queries, swapped-background twins and text queries find.
 
-The gallery is every decodable work. Video queries are the works uploaded after the cut-off, each left out of its own answer.
+The gallery is every decodable work. Video queries are the works uploaded after the cut-off that did not train, each left out of its
+own answer.
 A topic is "trained" with at least `min_training_works` works before the cut-off; newborn topics have fewer and are reported apart.
 Legend: N works, Q queries, D dimension, K hits.
 """
@@ -57,12 +58,17 @@ class TopicTask:
         return self.truth.topic_N[self.query_rows_Q]
 
 
-def topic_task(truth: WorkTruth, created_at_N: list[datetime], cutoff: datetime, min_training_works: int) -> TopicTask:
-    """Split works at the cut-off and topics by their count of training works."""
+def topic_task(
+    truth: WorkTruth, created_at_N: list[datetime], cutoff: datetime, min_training_works: int, trained_N: Flags | None = None
+) -> TopicTask:
+    """Split works at the cut-off and topics by their count of training works; works after it that trained are no queries."""
     counts = training_works(truth.topic_N, created_at_N, cutoff)
+    asked_N = np.array([created_at >= cutoff for created_at in created_at_N], dtype=np.bool_)
+    if trained_N is not None:
+        asked_N &= ~trained_N
     return TopicTask(
         truth=truth,
-        query_rows_Q=np.array([row for row, created_at in enumerate(created_at_N) if created_at >= cutoff], dtype=np.int64),
+        query_rows_Q=np.flatnonzero(asked_N),
         trained_topics=frozenset(topic for topic, count in counts.items() if count >= min_training_works),
     )
 

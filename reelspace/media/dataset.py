@@ -59,17 +59,24 @@ class ShardReader:
             UserError: no sample of that id.
             CorruptArtifact: its bytes are not those of the index; names shard and sample.
         """
-        row = int(np.searchsorted(self.video_ids, video_id))
-        if row == len(self) or self.video_ids[row] != video_id:
-            raise UserError(f"video {video_id} is not in the shards {self._artifact.id[:12]}; it may lie in their quarantine")
-        return self._read_row(row)
+        return unpack(self._bytes(self._row(video_id)))
+
+    def packed(self, video_id: int) -> bytes:
+        """Read the bytes of one sample as they lie in its shard; raises what `read` raises."""
+        return self._bytes(self._row(video_id))
 
     def read_all(self, video_ids: Sequence[int]) -> list[Sample]:
         """Read several samples, in the order of the ids, a few at a time in threads."""
         with ThreadPoolExecutor(self._num_threads) as threads:
             return list(threads.map(self.read, video_ids))
 
-    def _read_row(self, row: int) -> Sample:
+    def _row(self, video_id: int) -> int:
+        row = int(np.searchsorted(self.video_ids, video_id))
+        if row == len(self) or self.video_ids[row] != video_id:
+            raise UserError(f"video {video_id} is not in the shards {self._artifact.id[:12]}; it may lie in their quarantine")
+        return row
+
+    def _bytes(self, row: int) -> bytes:
         facts = {name: self.index[name][row].as_py() for name in ("shard", "offset", "length", "sha256")}
         data = None if self._cache is None else self._cache.get(facts["sha256"])
         if data is None:
@@ -79,4 +86,4 @@ class ShardReader:
                 raise CorruptArtifact(f"sample {self.video_ids[row]} in {where} is corrupt: its SHA-256 differs; make the artifact again")
             if self._cache is not None:
                 self._cache.put(facts["sha256"], data)
-        return unpack(data)
+        return data

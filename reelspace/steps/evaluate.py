@@ -1,6 +1,6 @@
 """Measure teacher and student and decide the gate. The only step that reads the truth of a generated world."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -26,10 +26,15 @@ from reelspace.evaluate.student import found_figures, label_figures, size_figure
 from reelspace.evaluate.texts import embed_texts
 from reelspace.evaluate.topics import TopicTask, text_values, topic_task, video_rows_QK, video_values
 from reelspace.evaluate.truth import read_facts, read_queries, read_tag_uses, read_topic_names, read_works
+from reelspace.evaluate.update import UpdateTask, update_values
 from reelspace.evaluate.vectors import Vectors, read_vectors
 from reelspace.media.dataset import ShardReader
 from reelspace.model.checkpoint import load_model
+from reelspace.steps.embed import embed_works
 from reelspace.train.teacher_outputs import read_labels
+from reelspace.train.windows import Window, inside_N, trains_N, windows_of
+
+AT_ONCE = 32
 
 
 class EvaluateSettings(TopicSettings):
@@ -56,8 +61,9 @@ class _World:
     vectors: Vectors
 
     @classmethod
-    def read(cls, root: Path, cutoff: datetime, vectors: Vectors, min_training_works: int) -> "_World":
-        task = topic_task(read_works(root, vectors.video_ids_N), vectors.created_at_N, cutoff, min_training_works)
+    def read(cls, root: Path, cutoff: datetime, vectors: Vectors, min_training_works: int, windows: Sequence[Window]) -> "_World":
+        trained_N = trains_N(windows, vectors.created_at_N, vectors.video_ids_N)
+        task = topic_task(read_works(root, vectors.video_ids_N), vectors.created_at_N, cutoff, min_training_works, trained_N)
         return cls(root, cutoff, task, vectors)
 
 
@@ -102,8 +108,10 @@ def _evaluate(run: StepRun, settings: EvaluateSettings, truth_root: Path | None)
     figures["student"] |= _labels_and_speed(run, vectors, settings)
     found = None
     if truth_root is not None and settings.cutoff is not None:
-        world = _World.read(truth_root, settings.cutoff, vectors, settings.min_training_works)
+        world = _World.read(truth_root, settings.cutoff, vectors, settings.min_training_works, _trained_on(run))
         _measure(run, world, settings, figures)
+        if run.inputs["teacher"].manifest.settings.get("replay"):
+            figures["update"] = _update_figures(run, world, settings)
         found = _found(world, settings)
     rows = gate_rows(figures, settings.thresholds)
     out = run.output("evaluation")
@@ -130,6 +138,24 @@ def _measure(run: StepRun, world: _World, settings: EvaluateSettings, figures: d
     figures["hashtags"] = hashtag_figures(read_tag_uses(world.root), kept, rng(seed, "bootstrap", "hashtags"))
 
 
+def _trained_on(run: StepRun) -> list[Window]:
+    """Give what teacher and student trained on together."""
+    return [window for name in ("teacher", "student") for window in windows_of(run.inputs[name].manifest.settings) or ()]
+
+
+def _update_figures(run: StepRun, world: _World, settings: EvaluateSettings) -> Figures:
+    """Measure a teacher that went on from an earlier one, whose vectors of old works the index holds."""
+    teacher, vectors = run.inputs["teacher"], world.vectors
+    if "shards" not in run.inputs:
+        raise UserError("a teacher that replay made is asked for its vectors of old works: give the evaluation their shards")
+    *_, new = windows_of(teacher.manifest.settings) or ()
+    update = UpdateTask(world.task, inside_N(new, vectors.created_at_N))
+    ids = vectors.video_ids_N[update.old_rows_Q].tolist()
+    again = embed_works(teacher, run.scratch / "teacher-again", ShardReader(run.inputs["shards"]), ids, AT_ONCE)["fused"]
+    found = with_intervals(update_values(update, vectors.by_name["vector"], again), settings.seed, "update")
+    return {"num_old_queries": len(ids), "num_new_queries": len(update.new_rows_Q), **found}
+
+
 def _labels_and_speed(run: StepRun, vectors: Vectors, settings: EvaluateSettings) -> Figures:
     """What needs the models themselves, not only their vectors: their label head, and their speed if it is asked for."""
     directories = [run.inputs[name].fetch(run.scratch / f"files-{name}") for name in ("teacher", "student")]
@@ -148,16 +174,16 @@ def check_held_out(name: str, trained_with: Mapping[str, object], cutoff: dateti
     """Refuse a model that has seen works of the evaluation.
 
     Args:
-        trained_with: settings in the manifest of the model; nothing is known where they do not speak of `train_until`.
+        trained_with: settings in the manifest of the model; nothing is known where they do not speak of what it trained on.
 
     Raises:
-        UserError: it trained on works uploaded at the cut-off or later.
+        UserError: its first training was on works uploaded at the cut-off or later; what it replayed and learned since is asked less.
     """
-    # A public checkpoint that is the teacher itself has trained on none of the works.
-    if "train_until" not in trained_with or trained_with.get("encoder_role") == "teacher":
+    windows = windows_of(trained_with)
+    if windows is None:
         return
-    until = trained_with["train_until"]
-    if until is None or datetime.fromisoformat(str(until)) > cutoff:
+    until = windows[0].until
+    if until is None or until > cutoff:
         raise UserError(
             f"the {name} trained on works {'of all times' if until is None else f'until {until}'}, the evaluation asks those from "
             f"{cutoff.isoformat()} on: train with train_until = {cutoff.isoformat()}, or evaluate with a later cutoff"

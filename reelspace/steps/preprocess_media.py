@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from reelspace.core.artifacts import Artifact
+from reelspace.core.artifacts import Artifact, open_artifact
 from reelspace.core.captions import parse_caption
+from reelspace.core.digest import code_digest
 from reelspace.core.errors import InternalError, UserError
 from reelspace.core.progress import progress
 from reelspace.core.quarantine import Ledger
-from reelspace.core.settings import PLACE, Settings, read
+from reelspace.core.settings import PLACE, Settings, identity, read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.media.bad_media import Reason
 from reelspace.media.job import TASK, Job, Packed, Refused, read_answer
@@ -20,7 +21,9 @@ from reelspace.media.pool import Done, PoolSettings, WorkerPool
 from reelspace.media.sample import Words
 from reelspace.media.shards import IndexRow, Row, ShardWriter
 from reelspace.media.spec import FrameSpec
+from reelspace.steps.known_samples import NOTHING, KnownSamples, known_samples
 
+CODE_ROOTS = ("reelspace.media.worker", "reelspace.media.job")
 _S3 = "s3://"
 
 
@@ -32,6 +35,13 @@ class MediaSettings(Settings):
     max_text_chars: int = Field(2000, ge=1, le=100_000, description="The author's words are cut behind this many characters.")
     shard_mib: int = Field(64, ge=1, le=1 << 14, description="Size at which a shard is closed, in MiB.")
     pool: PoolSettings = Field(PoolSettings(), description="The decoding processes.")
+    previous: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Artifact id of earlier shards, whose samples are taken where file, words, settings and code are the same; what comes "
+        "out is the same with and without.",
+        json_schema_extra=PLACE,
+    )
     max_bad_ratio: float = Field(
         0.05, ge=0, le=1, description="Share of files that may be bad before the step refuses the input.", json_schema_extra=PLACE
     )
@@ -60,14 +70,20 @@ def run(tables: str, media: str, shards: str, media_root: str, settings: str) ->
     parsed = read(MediaSettings, settings)
     run_step(
         "preprocess_media",
-        "reelspace.steps.preprocess_media",
+        __name__,
         settings=parsed,
         inputs={"tables": tables, "media": media},
         outputs={"shards": shards},
-        body=lambda run: _preprocess(run, media_root, parsed),
-        code_roots=("reelspace.media.worker", "reelspace.media.job"),
+        body=lambda run: _preprocess(run, media_root, parsed, _known(run, parsed)),
+        code_roots=CODE_ROOTS,
         places=(media_root, f"max_bad_ratio={parsed.max_bad_ratio:g}"),
     )
+
+
+def _known(run: StepRun, settings: MediaSettings) -> KnownSamples:
+    if settings.previous is None:
+        return NOTHING
+    return known_samples(open_artifact(run.store, settings.previous), identity(settings), code_digest(__name__, CODE_ROOTS))
 
 
 def author_text(caption: str, cover_text: str | None, max_chars: int) -> str:
@@ -92,7 +108,7 @@ def read_works(tables: Artifact, media: Artifact, max_text_chars: int) -> list[W
     return sorted(works, key=lambda work: work.words.video_id)
 
 
-def _preprocess(run: StepRun, media_root: str, settings: MediaSettings) -> Mapping[str, object]:
+def _preprocess(run: StepRun, media_root: str, settings: MediaSettings, known: KnownSamples) -> Mapping[str, object]:
     works = read_works(run.inputs["tables"], run.inputs["media"], settings.max_text_chars)
     writer = ShardWriter(run.state / "shards", settings.shard_mib << 20, run.save_state)
     ledger = Ledger(settings.max_bad_ratio)
@@ -102,14 +118,26 @@ def _preprocess(run: StepRun, media_root: str, settings: MediaSettings) -> Mappi
             _note(ledger, work, row)
         bar.advance(num_resumed)
         rest = works[num_resumed:]
-        for work, answer in zip(rest, _decode(rest, media_root, settings), strict=True):
+        for work, answer in zip(rest, _samples(rest, media_root, settings, known), strict=True):
             _note(ledger, work, _write(writer, work, answer))
             bar.advance()
     writer.close()
     _check(ledger, len(works))
     writer.publish(run.output("shards"))
     ledger.write(run.output("shards"))
-    return {"in": len(works), "out": ledger.num_out, "quarantined": ledger.num_quarantined, "resumed": num_resumed, **_figures(writer)}
+    num_known = sum(known.has(work.words, work.sha256) for work in rest)
+    counts = {"in": len(works), "out": ledger.num_out, "quarantined": ledger.num_quarantined, "resumed": num_resumed, "known": num_known}
+    return {**counts, **_figures(writer)}
+
+
+def _samples(works: Sequence[Work], media_root: str, settings: MediaSettings, known: KnownSamples) -> Iterator[Packed | Refused]:
+    """Give one answer per work, in order; what is not known yet is decoded."""
+    is_known = [known.has(work.words, work.sha256) for work in works]
+    decoded = _decode([work for work, has in zip(works, is_known, strict=True) if not has], media_root, settings)
+    for work, has in zip(works, is_known, strict=True):
+        yield known.sample(work.words.video_id) if has else next(decoded)
+    # Let the decoding processes end.
+    next(decoded, None)
 
 
 def _decode(works: Sequence[Work], media_root: str, settings: MediaSettings) -> Iterator[Packed | Refused]:

@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from reelspace.core.errors import SettingError
-from reelspace.train.settings import TrainSettings, distill_preset, pretrain_preset, without_crowd
+from reelspace.train.settings import ReplaySettings, TrainSettings, distill_preset, pretrain_preset, replay_preset, without_crowd
+from reelspace.train.windows import Window
 
 Sections = dict[str, dict[str, Any]]
 PRESETS = ("demo", "demo_without_crowd", "tiny", "smoke")
@@ -17,6 +19,9 @@ NUM_SHARDS = 2
 COLLECTION = "videos"
 # Thresholds of the gate: far enough below what the demo reaches that only a broken training is refused.
 DEMO_GATE = {"teacher.video_to_topic_p10": 0.6, "student.cross_space_p10_ratio": 0.5}
+# What a day may cost old topics, and what its new topics must be worth.
+DAILY_GATE = {"update.old_topics_p10_change": -0.02, "update.new_topics_p10": 0.6}
+HELD_OUT = 0.25
 
 
 def journey_preset(name: str, *, cutoff: str | None, overrides: Sequence[str] = ()) -> Sections:
@@ -51,6 +56,41 @@ def journey_preset(name: str, *, cutoff: str | None, overrides: Sequence[str] = 
     for override in overrides:
         _apply(sections, override)
     return sections
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Ids of the artifacts that a day's update goes on from."""
+
+    teacher: str
+    labels: str
+    shards: str
+    vectors: str
+
+
+def daily_preset(current: Current, seen: Sequence[Window], new: Window, *, cutoff: str | None, size: str = "tiny") -> Sections:
+    """Give the settings of every step of `daily_update`.
+
+    Args:
+        seen: what the current teacher trained on, as its manifest says.
+        new: the day, with the share of its works that is kept for asking.
+        cutoff: time (ISO 8601) from which on the first training held works back; None: nothing is measured or asked for.
+        size: of PRESETS of training, `tiny` or `smoke`.
+    """
+    replay = ReplaySettings(teacher=current.teacher, seen=tuple(seen), new=new)
+    as_of = new.until.isoformat() if new.until else None
+    gate = DAILY_GATE if cutoff and size != "smoke" else {}
+    return {
+        "import_tables": {},
+        "preprocess_signals": {"as_of": as_of, "searches": {"min_users": 2}, "vocabulary": {"previous": current.labels}},
+        "preprocess_media": {"previous": current.shards},
+        "pretrain": replay_preset(size, replay).model_dump(mode="json"),
+        "embed": {"previous": current.vectors},
+        "evaluate": {"cutoff": cutoff, "thresholds": gate},
+        "export": {},
+        "upsert": {},
+        "promote": {},
+    }
 
 
 def _apply(sections: Sections, override: str) -> None:

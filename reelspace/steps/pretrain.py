@@ -1,17 +1,19 @@
 """Train the multimodal teacher on media and the crowd's labels."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reelspace.core.artifacts import open_artifact
+from reelspace.core.errors import UserError
 from reelspace.core.settings import read
 from reelspace.core.steps import StepRun, run_step
 from reelspace.model.presets import preset
 from reelspace.steps.training import CODE_ROOTS, run_training
 from reelspace.train.job import TrainJob
 from reelspace.train.public_encoders import checkpoint_digests
-from reelspace.train.settings import TrainSettings
+from reelspace.train.settings import ReplaySettings, TrainSettings
+from reelspace.train.windows import Window, windows_of
 
 
 def run(shards: str, labels: str, teacher: str, settings: str) -> None:
@@ -25,8 +27,13 @@ def run(shards: str, labels: str, teacher: str, settings: str) -> None:
         outputs={"teacher": teacher},
         code_roots=CODE_ROOTS,
         body=lambda step: _pretrain(step, parsed),
-        extra_parents=[*checkpoint_digests(parsed), *([parsed.previous] if parsed.previous else [])],
+        extra_parents=[*checkpoint_digests(parsed), *_earlier_teachers(parsed)],
     )
+
+
+def _earlier_teachers(settings: TrainSettings) -> list[str]:
+    start = settings.replay.teacher if settings.replay else None
+    return [teacher for teacher in (settings.previous, start) if teacher]
 
 
 def _pretrain(step: StepRun, settings: TrainSettings) -> Mapping[str, object]:
@@ -38,10 +45,30 @@ def _pretrain(step: StepRun, settings: TrainSettings) -> Mapping[str, object]:
         shards=step.inputs["shards"].id,
         labels=step.inputs["labels"].fetch(step.scratch / "labels"),
         previous=open_artifact(step.store, settings.previous).fetch(step.scratch / "previous") if settings.previous else None,
+        start=_start(step, settings.replay) if settings.replay else None,
         out=step.output("teacher"),
         pretrain=settings,
     )
     return run_training(step, job)
+
+
+def _start(step: StepRun, replay: ReplaySettings) -> Path:
+    """Bring the teacher that training goes on from.
+
+    Raises:
+        UserError: it trained on other works than the settings say.
+    """
+    teacher = open_artifact(step.store, replay.teacher)
+    trained = windows_of(teacher.manifest.settings)
+    if teacher.manifest.kind != "teacher" or trained is None:
+        raise UserError(f"replay.teacher is {replay.teacher[:12]}, of kind {teacher.manifest.kind}: expected a teacher that we trained")
+    if trained != replay.seen:
+        raise UserError(f"replay.seen is {_shown(replay.seen)}, the teacher {teacher.id[:12]} trained on {_shown(trained)}: give these")
+    return teacher.fetch(step.scratch / "start")
+
+
+def _shown(windows: Sequence[Window]) -> str:
+    return json.dumps([window.model_dump(mode="json") for window in windows])
 
 
 def _adopt(step: StepRun, encoder: Path, settings: TrainSettings) -> Mapping[str, object]:

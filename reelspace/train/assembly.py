@@ -28,6 +28,7 @@ from reelspace.train.job import TrainJob
 from reelspace.train.label_head import LABEL_HEAD_FILE, GraphLabels, LabelHead, make_label_head
 from reelspace.train.objective import PretrainObjective
 from reelspace.train.public_encoders import checkpoint_digests, first_model
+from reelspace.train.replayed import kept_vectors, space_of, start_label_head, start_model, start_sizes
 from reelspace.train.settings import RunSettings
 from reelspace.train.student import assemble_student, copy_labels
 from reelspace.train.teacher_outputs import FACTS_FILE
@@ -73,14 +74,25 @@ def assemble(job: TrainJob) -> Assembly:
         objective, data, tokenizer = assemble_student(job, reader)
         return Assembly(objective, data, tokenizer, None, _fingerprint(job, data, tokenizer, objective.model.settings))
     assert job.pretrain is not None, "a job's validator saw to it"
-    sizes = preset(job.pretrain.model)
+    sizes = start_sizes(job.start, job.pretrain.model) if job.start else preset(job.pretrain.model)
     data = load_data(reader, job.labels, job.pretrain, sizes)
     warn_of_labels(data)
-    model, tokenizer = first_model(data, sizes, job.pretrain)
+    model, tokenizer = start_model(job.start) if job.start else first_model(data, sizes, job.pretrain)
     check_tokens(tokenizer, model.settings.vocabulary_size)
-    pretraining = PretrainObjective(model, make_label_head(data, tokenizer, job.pretrain, model.settings.dimension), job.pretrain.objective)
+    pretraining = _pretraining(job, data, model, tokenizer)
     masks = make_masks(data, tokenizer, job.pretrain, job.previous)
     return Assembly(pretraining, data, tokenizer, masks, _fingerprint(job, data, tokenizer, model.settings))
+
+
+def _pretraining(job: TrainJob, data: TrainData, model: ReelModel, tokenizer: Tokenizer) -> PretrainObjective:
+    settings = job.pretrain
+    assert settings is not None, "the caller has them"
+    head = make_label_head(data, tokenizer, settings, model.settings.dimension)
+    if job.start is None or settings.replay is None:
+        return PretrainObjective(model, head, settings.objective)
+    if head is not None:
+        start_label_head(head, job.start, data, model, tokenizer)
+    return PretrainObjective(model, head, settings.objective, kept_vectors(job.start, data, settings.replay.keep))
 
 
 def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]) -> None:
@@ -93,7 +105,8 @@ def write_model(job: TrainJob, assembly: Assembly, weights: Mapping[str, Tensor]
         copy_labels(job)
     else:
         _write_labels(job, assembly, model, weights)
-    space = json.loads((job.teacher / "space.json").read_text())["space_id"] if job.teacher else space_id(out)
+    earlier = job.teacher or job.start
+    space = space_of(earlier) if earlier else space_id(out)
     (out / "space.json").write_text(json.dumps({"space_id": space, "dimension": model.settings.dimension}))
     last = json.loads((out / LOG_FILE).read_text().splitlines()[-1])
     settings = job.run_settings
@@ -117,8 +130,8 @@ def learned_with(settings: RunSettings) -> dict[str, object]:
 
 
 def _fingerprint(job: TrainJob, data: TrainData, tokenizer: Tokenizer, sizes: ModelSettings) -> Fingerprint:
-    earlier = job.teacher or job.previous
-    teacher = (earlier / "model.safetensors").read_bytes() if earlier else b""
+    earlier = [directory for directory in (job.teacher, job.start, job.previous) if directory]
+    teacher = b"".join((directory / "model.safetensors").read_bytes() for directory in earlier)
     checkpoints = checkpoint_digests(job.pretrain) if job.pretrain else []
     answers = (job.teacher_outputs / FACTS_FILE).read_bytes() if job.teacher_outputs else b""
     probe_BL, _ = tokenizer.encode_BL(data.corpus[:64])

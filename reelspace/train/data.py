@@ -6,7 +6,6 @@ Legend: N works, K labels.
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from reelspace.signals.label_propensities import Propensities, negative_weights
 from reelspace.signals.vocabulary import certainty
 from reelspace.train.media_source import MediaSource, open_media
 from reelspace.train.settings import ALL_SIGNALS, RunSettings, Signal, TrainSettings
+from reelspace.train.windows import Window, trains_N
 
 _MIN_WORKS_PER_LABEL = 2
 
@@ -62,6 +62,8 @@ class TrainData:
     """None: every absent label is a negative, and no graph is known."""
     shard_N: NDArray[np.int64] | None = None
     """Which shard each work lies in, for the order of reading; None: all in one."""
+    is_new_N: NDArray[np.bool_] | None = None
+    """Which works are new, where others are replayed; None: nothing is replayed."""
 
     @property
     def corpus(self) -> list[str]:
@@ -70,7 +72,7 @@ class TrainData:
 
 
 def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: ModelSettings) -> TrainData:
-    """Read the works that may train: uploaded before `train_until`, with the crowd's texts and labels joined by id.
+    """Read the works that may train, by the settings' time or windows, with the crowd's texts and labels joined by id.
 
     Args:
         labels: the files of a fetched `labels` artifact; of pretraining, only the signals that its settings name are read.
@@ -80,10 +82,11 @@ def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: M
         UserError: fewer than two works may train.
     """
     created = reader.index["created_at"].to_pylist()
-    rows_N = np.array([row for row, created_at in enumerate(created) if _may_train(created_at, settings.train_until)], dtype=np.int64)
-    if len(rows_N) < 2:
-        which = "in the shards" if settings.train_until is None else f"uploaded before {settings.train_until}"
-        raise UserError(f"expected at least 2 works {which}, got {len(rows_N)}: there is nothing to tell a work from")
+    replay = settings.replay if isinstance(settings, TrainSettings) else None
+    windows = (*replay.seen, replay.new) if replay else (Window(until=settings.train_until),)
+    rows_N = np.flatnonzero(trains_N(windows, created, reader.video_ids))
+    is_new_N = trains_N([replay.new], created, reader.video_ids)[rows_N] if replay else None
+    _check_works(len(rows_N), is_new_N, settings)
     ids_N = reader.video_ids[rows_N]
     captions = reader.index["text"].take(rows_N).to_pylist()
     crowd = settings.crowd if isinstance(settings, TrainSettings) else ALL_SIGNALS
@@ -97,11 +100,16 @@ def load_data(reader: ShardReader, labels: Path, settings: RunSettings, model: M
         label_names=names,
         label_facts=_label_facts(labels, [label_id for label_id, _ in names]) if names else None,
         shard_N=reader.shard_of_row[rows_N],
+        is_new_N=is_new_N,
     )
 
 
-def _may_train(created_at: datetime, until: datetime | None) -> bool:
-    return until is None or created_at < until
+def _check_works(num_works: int, is_new_N: NDArray[np.bool_] | None, settings: RunSettings) -> None:
+    if num_works < 2:
+        which = "in the shards" if settings.train_until is None else f"uploaded before {settings.train_until}"
+        raise UserError(f"expected at least 2 works {which}, got {num_works}: there is nothing to tell a work from")
+    if is_new_N is not None and (is_new_N.all() or not is_new_N.any()):
+        raise UserError(f"replay: {is_new_N.sum()} of {num_works} works are new, expected some new and some that are replayed")
 
 
 def _texts(labels: Path, ids_N: NDArray[np.int64], captions: Sequence[str], crowd: Collection[Signal]) -> tuple[Texts, ...]:

@@ -28,6 +28,9 @@ class TrainJob(Settings):
     previous: Path | None = Field(
         None, description="Directory of an earlier fetched `teacher` artifact, whose attention scores words; only for pretraining."
     )
+    start: Path | None = Field(
+        None, description="Directory of the fetched `teacher` artifact that `replay` goes on from; only for pretraining."
+    )
     out: Path = Field(description="Directory the trained model and its log are written to.")
     unfinished: Path | None = Field(
         None, description="Directory on the run directory's file system where checkpoints are written first; None: in the run directory."
@@ -44,6 +47,8 @@ class TrainJob(Settings):
             raise ValueError(f"kind is {self.kind}, expected a teacher")
         if (self.kind == "distill") == (self.teacher_outputs is None):
             raise ValueError(f"kind is {self.kind}, expected the teacher's outputs with distill and with nothing else")
+        if (self.start is not None) != (self.pretrain is not None and self.pretrain.replay is not None):
+            raise ValueError("expected the files of the teacher that replay names, with replay and with nothing else")
         return self
 
     @property

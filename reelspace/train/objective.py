@@ -17,6 +17,7 @@ from reelspace.model.towers import Tokens
 from reelspace.train.batches import Batch
 from reelspace.train.label_head import LabelHead, label_logits
 from reelspace.train.objective_base import Encoded, Objective
+from reelspace.train.replayed import KeptVectors
 from reelspace.train.settings import ObjectiveSettings
 
 # Sums over labels are about ten times the contrastive losses; this keeps the weights of the settings near 1.
@@ -26,12 +27,16 @@ _LABEL_SCALE = 0.1
 class PretrainObjective(Objective):
     """The model with what only training needs: projection head, label head, head of masked language modelling."""
 
-    def __init__(self, model: ReelModel, label_head: LabelHead | None, settings: ObjectiveSettings) -> None:
+    def __init__(
+        self, model: ReelModel, label_head: LabelHead | None, settings: ObjectiveSettings, kept: KeptVectors | None = None
+    ) -> None:
         super().__init__()
         sizes = model.settings
         self.model = model
         self.settings = settings
         self.label_head = label_head
+        self.kept = kept
+        """What an earlier teacher says of works that are replayed; None: nothing is."""
         self.project = projection_head(sizes.dimension) if settings.nt_xent else None
         self.masked_language = masked_language_head(sizes) if settings.keywords else None
         self.prefixes = tuple(prefix for prefix in settings.matryoshka if prefix < sizes.dimension)
@@ -82,6 +87,9 @@ class PretrainObjective(Objective):
             "keywords": (settings.keywords, lambda: masked_language(encoded["keywords"], batch.is_masked_BL.sum(dim=1), rows)),
             "labels": (settings.labels if self.label_head is not None else 0.0, lambda: self._labels(encoded, batch, rows)),
         }
+        if self.kept is not None:
+            kept = self.kept
+            losses["kept"] = (kept.weight, lambda: kept.loss(encoded, batch, rows))
         parts = {f"loss_{name}": loss() for name, (weight, loss) in losses.items() if weight}
         weights = [weight for weight, _ in losses.values() if weight]
         return torch.stack([weight * part for weight, part in zip(weights, parts.values(), strict=True)]).sum(), parts

@@ -12,7 +12,7 @@ from reelspace.core.errors import UserError
 from reelspace.core.rng import uniform_BN
 from reelspace.media.sampler import Sampler
 from reelspace.train.data import TrainData
-from reelspace.train.settings import RunSettings
+from reelspace.train.settings import RunSettings, TrainSettings
 
 Order = Callable[[int], NDArray[np.int64]]
 """Gives the rows of a step's global batch, each at most once."""
@@ -30,6 +30,8 @@ def order_of(data: TrainData, settings: RunSettings) -> Order:
     if settings.order == "shuffled":
         return shuffled(data, settings)
     weights_N = sample_weights_N(data)
+    if isinstance(settings, TrainSettings) and settings.replay is not None and data.is_new_N is not None:
+        weights_N = shared_weights_N(weights_N, data.is_new_N, settings.replay.new_share)
     return lambda step: batch_rows(data, settings, step, weights_N)
 
 
@@ -71,3 +73,9 @@ def sample_weights_N(data: TrainData) -> NDArray[np.float64]:
         weights[labelled] = np.nanmean(inverse_NK[labelled], axis=1)
         weights[labelled] /= weights[labelled].mean()
     return np.clip(weights, 0.3, 3.0)
+
+
+def shared_weights_N(weights_N: NDArray[np.float64], is_new_N: NDArray[np.bool_], new_share: float) -> NDArray[np.float64]:
+    """Scale weights so that new works have this share of their sum, and the replayed ones the rest."""
+    sum_new, sum_old = weights_N[is_new_N].sum(), weights_N[~is_new_N].sum()
+    return np.where(is_new_N, weights_N * new_share / sum_new, weights_N * (1 - new_share) / sum_old)

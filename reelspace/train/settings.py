@@ -8,6 +8,7 @@ from reelspace.core.settings import PLACE, Settings
 from reelspace.signals.settings import GraphSettings
 from reelspace.train.heartbeat import SILENT_S
 from reelspace.train.keywords import KeywordSettings
+from reelspace.train.windows import Window
 
 Signal = Literal["hashtags", "queries", "comments"]
 Precision = Literal["fp32", "bf16_autocast", "bf16", "bf16_all"]
@@ -168,6 +169,16 @@ class WarmStartSettings(Settings):
     text: str | None = Field(None, description="Folder of a BERT-family checkpoint.", json_schema_extra=PLACE)
 
 
+class ReplaySettings(Settings):
+    """Going on from a teacher with a new day's works, in its space: works it knows are replayed, and keep the vectors they have."""
+
+    teacher: str = Field(pattern=r"^[0-9a-f]{64}$", description="Artifact id of the teacher that training starts from.")
+    seen: tuple[Window, ...] = Field(min_length=1, description="Works the teacher trained on, as its manifest says; they are replayed.")
+    new: Window = Field(description="The new works.")
+    new_share: float = Field(0.5, gt=0, lt=1, description="Share of the draws of a step that new works have together.")
+    keep: float = Field(2.0, gt=0, le=100, description="Weight of 1 - cosine to the teacher's vectors of replayed works.")
+
+
 class TrainSettings(RunSettings):
     """Pretraining of the teacher."""
 
@@ -185,6 +196,7 @@ class TrainSettings(RunSettings):
     label_negatives: int | None = Field(None, ge=1, description="Labels sampled per batch beside those of its works; None: all labels.")
     graph: GraphSettings = Field(GraphSettings(), description="Which edges of the label graph the classifiers read.")
     masks: KeywordSettings = Field(KeywordSettings(), description="Which words masked language modelling hides.")
+    replay: ReplaySettings | None = Field(None, description="Go on from an earlier teacher, in its space; None: begin anew.")
     previous: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="Artifact id of the earlier teacher that the selector `attention` of the masks asks."
     )
@@ -195,6 +207,10 @@ class TrainSettings(RunSettings):
             raise ValueError(f"objective.keywords is {self.objective.keywords}, expected 0 with an encoder, whose text tower is frozen")
         if self.encoder is not None and self.warm_start != WarmStartSettings():
             raise ValueError("encoder and warm_start are both given, expected one of them: an encoder's towers are its own")
+        if self.replay is not None and (self.encoder is not None or self.warm_start != WarmStartSettings()):
+            raise ValueError("replay and a public checkpoint are both given, expected one of them: training starts from the teacher")
+        if self.replay is not None and (self.train_until is not None or self.order == "shuffled"):
+            raise ValueError("replay is given with train_until or order = shuffled: its windows say which works train, drawn by weight")
         return self
 
     vocabulary_size: int = Field(2_000, ge=64, description="Entries of the tokenizer.")
@@ -232,6 +248,18 @@ def pretrain_preset(name: str) -> TrainSettings:
     if name == "smoke":
         return TrainSettings(steps=6, batch_size=16, checkpoint_every=2, log_every=1)
     return TrainSettings()
+
+
+def replay_preset(name: str, replay: ReplaySettings) -> TrainSettings:
+    """Named settings of going on from a teacher: `tiny` or `smoke`.
+
+    Contrasts of two views and hidden words have heads that only training needs, and that no teacher keeps: they rest.
+    """
+    settings = pretrain_preset(name)
+    objective = settings.objective.model_copy(update={"nt_xent": 0.0, "keywords": 0.0})
+    optimizer = settings.optimizer.model_copy(update={"learning_rate": 5e-4})
+    steps = settings.steps if name == "smoke" else 150
+    return settings.model_copy(update={"replay": replay, "objective": objective, "optimizer": optimizer, "steps": steps})
 
 
 def without_crowd(settings: TrainSettings) -> TrainSettings:

@@ -278,3 +278,26 @@ def test_an_object_store_that_is_away_is_a_temporary_error_and_no_bad_file(place
     place.monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(TemporaryError):
         preprocess_media.run(*place.arguments(TOLERANT)[:3], "s3://away/world", json.dumps(TOLERANT))
+
+
+def test_samples_of_earlier_shards_are_taken_where_nothing_changed_and_the_shards_are_the_same(place: Place):
+    for number in range(4):
+        place.add(f"{number}.jpg", photo(number), caption=f"my photo {number}")
+    earlier = place.imported().run()
+    place.add("4.jpg", photo(4))
+    (place.root / "1.jpg").write_bytes(photo(77))
+    place.rows[2]["caption"] = "another caption"
+    place.imported()
+    known = place.run({**TOLERANT, "previous": earlier.id})
+    # One new, one of another file, one of other words.
+    assert known.run_facts()["metrics"]["known"] == 2
+    fresh_store = place.imported("fresh")
+    assert fresh_store.run().id == known.id
+
+
+def test_samples_of_other_settings_are_decoded_again(place: Place):
+    for number in range(2):
+        place.add(f"{number}.jpg", photo(number))
+    earlier = place.imported().run({**TOLERANT, "jpeg_quality": 50})
+    found = place.run({**TOLERANT, "previous": earlier.id})
+    assert found.run_facts()["metrics"]["known"] == 0

@@ -17,10 +17,15 @@ from reelspace.search.scheduling.generations import PublishedGeneration, point_c
 from reelspace.search.scheduling.repository import encoder_space, publish_encoders, publish_shards
 from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, json_bytes, parse
 
+UPSERTED = "upserted"
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What is promoted: an index, and the encoders of its space (None when nothing embeds queries)."""
+    """What is promoted: an index, and the encoders of its space (None when nothing embeds queries).
+
+    In place of an index, `upserted`: rows that went into the collection that serves, which stays as it is.
+    """
 
     index: Artifact
     encoders: Artifact | None
@@ -33,18 +38,28 @@ def check_gate(evaluation: Artifact, promotion: Promotion) -> None:
     Raises:
         GateRefused: the message gives every failing row, or which artifact was not evaluated.
     """
+    check_passed(evaluation)
+    # Rows that the evaluation let in name it as a parent.
+    evaluated = {*evaluation.manifest.parents, evaluation.id}
+    for artifact in (promotion.index, promotion.encoders):
+        strange = [] if artifact is None else [parent for parent in artifact.manifest.parents if parent not in evaluated]
+        if artifact is not None and strange:
+            made_of = ", ".join(parent[:12] for parent in strange)
+            raise GateRefused(f"{artifact.manifest.kind} {artifact.id[:12]} was made of {made_of}, which this evaluation did not measure")
+
+
+def check_passed(evaluation: Artifact) -> None:
+    """Refuse an evaluation below the gate.
+
+    Raises:
+        GateRefused: the message gives every failing row.
+    """
     gate = orjson.loads(evaluation.read("gate.json"))
     if not gate["passed"]:
         rows = [
             f"{row['figure']} is {_shown(row['value'])}, at least {row['threshold']} is asked" for row in gate["rows"] if not row["passed"]
         ]
         raise GateRefused(f"evaluation {evaluation.id[:12]} did not pass the gate: {'; '.join(rows)}; nothing was promoted")
-    evaluated = set(evaluation.manifest.parents)
-    for artifact in (promotion.index, promotion.encoders):
-        strange = [] if artifact is None else [parent for parent in artifact.manifest.parents if parent not in evaluated]
-        if artifact is not None and strange:
-            made_of = ", ".join(parent[:12] for parent in strange)
-            raise GateRefused(f"{artifact.manifest.kind} {artifact.id[:12]} was made of {made_of}, which this evaluation did not measure")
 
 
 def promote(store: Store, promotion: Promotion, scratch: Path) -> SpacePointer:
@@ -56,6 +71,8 @@ def promote(store: Store, promotion: Promotion, scratch: Path) -> SpacePointer:
     """
     _check_space(promotion)
     pointer, etag = _pointer(store)
+    if promotion.index.manifest.kind == UPSERTED:
+        return _promote_encoders(store, promotion, pointer, etag)
     published = publish_generation(store, promotion.index, scratch)
     encoders = publish_encoders(store, promotion.encoders, pointer.encoders if pointer else {}) if promotion.encoders else {}
     publish_shards(store, published, _serving_generation(pointer, published))
@@ -63,13 +80,29 @@ def promote(store: Store, promotion: Promotion, scratch: Path) -> SpacePointer:
     return _flip(store, _wanted(published, encoders, promotion.alias, pointer), pointer, etag)
 
 
-def _check_space(promotion: Promotion) -> None:
+def _promote_encoders(store: Store, promotion: Promotion, pointer: SpacePointer | None, etag: str | None) -> SpacePointer:
+    """Let new encoders serve the collection that serves already."""
+    collection = _collection(promotion)
+    if pointer is None or pointer.collection != collection.full_name or promotion.encoders is None:
+        serving = pointer.collection if pointer else "nothing"
+        raise UserError(f"rows went into {collection.full_name}, {serving} serves: promote the encoders of the collection that serves")
+    encoders = publish_encoders(store, promotion.encoders, pointer.encoders)
+    previous = pointer.model_dump(mode="json", exclude={"previous"})
+    wanted = pointer.model_copy(update={"encoders": encoders, "alias": promotion.alias, "previous": previous})
+    return _flip(store, wanted, pointer, etag)
+
+
+def _collection(promotion: Promotion) -> Collection:
     index = promotion.index
-    collection = parse(Collection, index.read("collection.json"), f"collection.json of index {index.id}")
+    return parse(Collection, index.read("collection.json"), f"collection.json of {index.manifest.kind} {index.id}")
+
+
+def _check_space(promotion: Promotion) -> None:
+    index, collection = promotion.index, _collection(promotion)
     space = collection.space_id if promotion.encoders is None else encoder_space(promotion.encoders)
     if space != collection.space_id:
         raise UserError(
-            f"index {index.id[:12]} holds vectors of space {collection.space_id}, the encoders embed into {space}; "
+            f"{index.manifest.kind} {index.id[:12]} holds vectors of space {collection.space_id}, the encoders embed into {space}; "
             "export and embed with the same teacher"
         )
 

@@ -13,7 +13,7 @@ from reelspace.core.store import LocalStore, Store
 from reelspace.search.compute.generation import open_generation
 from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.promote import Promotion, check_gate, promote
-from reelspace.search.storage.layout import SPACE_POINTER, ServedGeneration, SpacePointer, read_file
+from reelspace.search.storage.layout import SPACE_POINTER, ServedGeneration, SpacePointer, json_bytes, read_file
 
 from .builders import SPACE, make_collection, make_index, make_table
 
@@ -245,3 +245,26 @@ def test_numbers_are_given_out_once_and_an_owner_finds_its_own_again(tmp_path: P
     store = LocalStore(tmp_path)
     assert [claim(store, "spaces/claims", owner) for owner in "abab"] == [1, 2, 1, 2]
     assert claim(store, "collections/x/claims", "b") == 1
+
+
+def test_encoders_of_an_update_serve_the_collection_that_serves_and_its_new_rows(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    promote(store, promotion(store, tmp_path, "one", 50), tmp_path / "a")
+    (tmp_path / "upserted").mkdir()
+    (tmp_path / "upserted" / "collection.json").write_bytes(store.get(f"collections/{COLLECTION}/collection.json"))
+    upserted = write_artifact(store, "upserted", tmp_path / "upserted", parents=(), code="", settings={})
+    update = Promotion(upserted, make_encoders(store, tmp_path / "two", "two"), "videos")
+    pointer = promote(store, update, tmp_path / "b")
+    assert (pointer.generation, pointer.encoders["text_encoder"]) == (1, 2)
+    assert pointer.previous is not None
+    check_what_serves(store, 50, "two")
+    assert promote(store, update, tmp_path / "c") == pointer
+
+
+def test_an_update_of_another_collection_than_the_serving_one_is_refused(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "upserted").mkdir()
+    (tmp_path / "upserted" / "collection.json").write_bytes(json_bytes(make_collection(8)))
+    upserted = write_artifact(store, "upserted", tmp_path / "upserted", parents=(), code="", settings={})
+    with pytest.raises(UserError, match="nothing serves"):
+        promote(store, Promotion(upserted, make_encoders(store, tmp_path / "one", "one"), "videos"), tmp_path / "a")
