@@ -1,7 +1,6 @@
 """From tables and media to promoted encoders and a searchable index."""
 
 from kfp import dsl
-from kfp.dsl import PipelineTask
 
 from components.build_index.component import build_index
 from components.distill.component import distill
@@ -13,13 +12,7 @@ from components.preprocess_media.component import preprocess_media
 from components.preprocess_signals.component import preprocess_signals
 from components.pretrain.component import pretrain
 from components.promote.component import promote
-from pipelines import resources
-from pipelines.resources import Resources
-
-
-def _on(task: PipelineTask, size: Resources) -> PipelineTask:
-    # reelspace keys every step by content; kfp's cache looks at names only, so it stays off.
-    return task.set_cpu_limit(size.cpu).set_memory_limit(size.memory).set_caching_options(False)
+from pipelines.resources import Size, on
 
 
 @dsl.pipeline(name="train-and-publish", description="Train on media and crowd, distil, evaluate, export, index, promote.")
@@ -39,16 +32,16 @@ def train_and_publish(
     promote_settings: str = "{}",
 ) -> None:
     """The whole journey; every setting is the JSON of the step of that name."""
-    tables = _on(import_tables(tables_uri=tables_uri, settings=import_tables_settings), resources.SMALL).outputs
-    labels = _on(preprocess_signals(tables=tables["tables"], settings=preprocess_signals_settings), resources.MEDIUM).outputs["labels"]
-    shards = _on(
+    tables = on(import_tables(tables_uri=tables_uri, settings=import_tables_settings), Size.SMALL).outputs
+    labels = on(preprocess_signals(tables=tables["tables"], settings=preprocess_signals_settings), Size.MEDIUM).outputs["labels"]
+    shards = on(
         preprocess_media(tables=tables["tables"], media=tables["media"], media_root=media_root, settings=preprocess_media_settings),
-        resources.MEDIUM,
+        Size.MEDIUM,
     ).outputs["shards"]
-    teacher = _on(pretrain(shards=shards, labels=labels, settings=pretrain_settings), resources.TRAIN).outputs["teacher"]
-    student = _on(distill(teacher=teacher, shards=shards, labels=labels, settings=distill_settings), resources.TRAIN).outputs["student"]
-    vectors = _on(embed(teacher=teacher, student=student, shards=shards, settings=embed_settings), resources.MEDIUM).outputs["vectors"]
-    evaluation = _on(
+    teacher = on(pretrain(shards=shards, labels=labels, settings=pretrain_settings), Size.TRAIN).outputs["teacher"]
+    student = on(distill(teacher=teacher, shards=shards, labels=labels, settings=distill_settings), Size.TRAIN).outputs["student"]
+    vectors = on(embed(teacher=teacher, student=student, shards=shards, settings=embed_settings), Size.MEDIUM).outputs["vectors"]
+    evaluation = on(
         evaluate(
             teacher=teacher,
             student=student,
@@ -58,8 +51,8 @@ def train_and_publish(
             truth_uri=truth_uri,
             settings=evaluate_settings,
         ),
-        resources.MEDIUM,
+        Size.MEDIUM,
     ).outputs["evaluation"]
-    repository = _on(export(teacher=teacher, student=student, settings=export_settings), resources.MEDIUM).outputs["repository"]
-    index = _on(build_index(vectors=vectors, settings=build_index_settings), resources.MEDIUM).outputs["index"]
-    _on(promote(evaluation=evaluation, repository=repository, index=index, settings=promote_settings), resources.SMALL)
+    repository = on(export(teacher=teacher, student=student, settings=export_settings), Size.MEDIUM).outputs["repository"]
+    index = on(build_index(vectors=vectors, settings=build_index_settings), Size.MEDIUM).outputs["index"]
+    on(promote(evaluation=evaluation, repository=repository, index=index, settings=promote_settings), Size.SMALL)
