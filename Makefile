@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS := never
 unexport PYTHONDONTWRITEBYTECODE
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
-.PHONY: help demo test test-journey test-long test-gpu check compile generate bench bench-1b images lock preflight clean
+.PHONY: help demo test test-journey test-long test-gpu test-cluster cluster-tools check compile generate bench bench-1b images lock preflight clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -18,7 +18,7 @@ demo: .venv/.installed ## the whole journey on this machine; results in demo-out
 	$(PYTHON) -m reelspace.cli demo run --out demo-out
 
 test: .venv/.installed ## every test without containers and clusters, one line per skip
-	$(PYTHON) -m pytest -n 2 -m "not journey and not long and not gpu" -q
+	$(PYTHON) -m pytest -n 2 -m "not journey and not long and not gpu and not cluster" -q
 
 test-journey: .venv/.installed ## the tests that walk whole journeys: kills, servers, your own tables; after make demo
 	$(PYTHON) -m pytest -m "journey and not long" -q
@@ -28,6 +28,12 @@ test-long: .venv/.installed ## the full counts named in the issues; takes hours
 
 test-gpu: .venv/.installed ## the tests that need a GPU
 	$(PYTHON) -m pytest -m gpu -q
+
+cluster-tools: .venv/.installed ## build the pinned programs of the test clusters with Go, once; about 20 minutes
+	$(PYTHON) -m tests.cluster.build
+
+test-cluster: .venv/.installed ## the tests on a real Kubernetes; those with a real node need root
+	$(PYTHON) -m tests.cluster.isolation $(PYTHON) -m pytest -m "cluster and not long" -q tests/cluster
 
 check: .venv/.installed ## lint, types, direction of imports, generated files, docs
 	$(PYTHON) -m ruff check .
