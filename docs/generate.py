@@ -43,6 +43,7 @@ STEP_SETTINGS = {
     "evaluate": "EvaluateSettings",
     "export": "ExportSettings",
     "build_index": "BuildIndexSettings",
+    "upsert": "UpsertSettings",
     "promote": "PromoteSettings",
 }
 

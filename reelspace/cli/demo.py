@@ -15,7 +15,7 @@ Out = Annotated[Path, typer.Option(help="Output directory.")]
 @app.command()
 def generate(
     out: Out,
-    preset: Annotated[str, typer.Option(help="demo (600 works), apps (3,000 works) or tables (no media).")] = "demo",
+    preset: Annotated[str, typer.Option(help="demo (600 works), daily (720), apps (3,000) or tables (no media).")] = "demo",
     seed: Seed = 0,
     num_works: Annotated[int | None, typer.Option(min=1, help="Another number of works.")] = None,
     media: Annotated[bool, typer.Option(help="Draw the media files too.")] = True,
@@ -53,6 +53,14 @@ def run(
     from reelspace.demo.journey import run_demo
 
     run_demo(out, preset=preset, seed=seed)
+
+
+@app.command()
+def day(out: Out = Path("demo-day"), seed: Seed = 0) -> None:
+    """Train on the days before, serve, let one more day with two new topics arrive, and update what serves."""
+    from reelspace.demo.daily import run_daily
+
+    run_daily(out, seed=seed)
 
 
 @app.command()

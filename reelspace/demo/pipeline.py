@@ -37,9 +37,16 @@ class PipelineRun:
 
 
 def run_pipeline(
-    out: Path, sections: Mapping[str, object], *, tables: Path | None, truth: Path | None = None, console: Console
+    out: Path,
+    sections: Mapping[str, object],
+    *,
+    tables: Path | None,
+    truth: Path | None = None,
+    console: Console,
+    pipeline: str = "train_and_publish",
+    arguments: Mapping[str, str] | None = None,
 ) -> PipelineRun:
-    """Run `train_and_publish` on this machine and print one line per finished step.
+    """Run a pipeline on this machine and print one line per finished step.
 
     Args:
         out: holds store/, work/ and logs/.
@@ -47,6 +54,7 @@ def run_pipeline(
         tables: directory of the input tables; None when `import_tables.paths` names each file.
         truth: root of a generated world, read by evaluate only.
         console: where progress goes; everything else goes to logs/pipeline.log.
+        arguments: parameters of the pipeline that are neither places nor settings.
 
     Raises:
         UserError, TemporaryError, InternalError: as the failed step ended.
@@ -56,10 +64,11 @@ def run_pipeline(
     settings = out / "settings.json"
     settings.write_bytes(orjson.dumps(sections, option=orjson.OPT_INDENT_2))
     store_url = str((out / "store").resolve())
-    command = [sys.executable, "-m", "pipelines.run", "train_and_publish", "--store", store_url]
+    command = [sys.executable, "-m", "pipelines.run", pipeline, "--store", store_url]
     command += ["--work", str((out / "work").resolve()), "--settings", str(settings.resolve())]
     command += ["--tables", str(tables.resolve())] if tables else []
     command += ["--truth", str(truth.resolve())] if truth else []
+    command += [f"--argument={name}={value}" for name, value in (arguments or {}).items()]
     (out / "logs").mkdir(exist_ok=True)
     environment = dict(os.environ) | {"REELSPACE_SUPERVISOR_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
     process = child(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -16,7 +16,9 @@ SIDE = 96  # pixels of a frame's width and height
 FPS = 8
 NUM_FRAMES = 32
 SAMPLE_RATE = 16_000
-PRESETS = ("demo", "apps", "tables")
+PRESETS = ("demo", "daily", "apps", "tables")
+NEW_TOPICS_DAY = 58
+"""Day of the world `daily` on which two topics begin that nobody spoke of before."""
 
 Part = Literal[
     "media", "sound", "music", "entities", "tags", "categories", "cover_text", "searches", "comments", "tag_judgements", "regions"
@@ -27,7 +29,7 @@ ALL_PARTS: frozenset[Part] = frozenset(get_args(Part))
 class WorldSettings(Settings):
     """One generated world; the same settings always give the same bytes."""
 
-    preset: Literal["demo", "apps", "tables"] = Field("demo", description="name written into world.json")
+    preset: Literal["demo", "daily", "apps", "tables"] = Field("demo", description="name written into world.json")
     seed: int = Field(0, ge=0, description="seed of every random stream")
     num_works: int = Field(600, ge=60, description="works, broken files included")
     num_topics: int = Field(16, ge=8, le=24, multiple_of=4, description="topics, four in each area")
@@ -63,7 +65,7 @@ def world_preset(name: str, seed: int = 0, num_works: int | None = None) -> Worl
     """The settings of a named world.
 
     Args:
-        name: `demo`, `apps` or `tables`.
+        name: `demo`, `daily` (two topics begin two days before the end), `apps` or `tables`.
         seed: of every random stream.
         num_works: another size; the expected way to use `tables`.
 
@@ -72,6 +74,8 @@ def world_preset(name: str, seed: int = 0, num_works: int | None = None) -> Worl
     """
     if name == "demo":
         values = _demo(num_works or 600)
+    elif name == "daily":
+        values = _daily(num_works or 720)
     elif name == "apps":
         values = _many_topics(num_works or 3_000)
     elif name == "tables":
@@ -88,6 +92,11 @@ def _demo(num_works: int) -> dict[str, object]:
         "num_twins": num_works // 6,
         "num_late_twins": num_works * 28 // 600,
     }
+
+
+def _daily(num_works: int) -> dict[str, object]:
+    newborn_days = [[topic, NEW_TOPICS_DAY] for topic in (10, 15)]
+    return _demo(num_works) | {"newborn_days": newborn_days, "num_newborn_works": num_works // 12}
 
 
 def _many_topics(num_works: int) -> dict[str, object]:

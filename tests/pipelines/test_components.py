@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.run import STEPS
+from pipelines import daily_update, train_and_publish
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPONENTS = (*STEPS, "find_artifact", "import_labelled", "finetune")
+COMPONENTS = (*dict.fromkeys((*train_and_publish.STEPS, *daily_update.STEPS)), "find_artifact", "import_labelled", "finetune")
 
 
 def body_of(name: str) -> list[ast.stmt]:
@@ -49,7 +49,10 @@ def test_compiled_files_are_current():
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("pipeline", "num_tasks"), [("train_and_publish", len(STEPS)), ("finetune_head", 4)])
+@pytest.mark.parametrize(
+    ("pipeline", "num_tasks"),
+    [("train_and_publish", len(train_and_publish.STEPS)), ("daily_update", len(daily_update.STEPS) + 1), ("finetune_head", 4)],
+)
 def test_compiled_pipeline_installs_nothing_and_limits_every_task(pipeline: str, num_tasks: int):
     spec = yaml.safe_load((ROOT / f"pipelines/compiled/{pipeline}.yaml").read_text())
     executors = spec["deploymentSpec"]["executors"]

@@ -1,15 +1,18 @@
 """Every journey preset is valid settings for every step."""
 
 import importlib
+from datetime import timedelta
 
 import pytest
 
 from docs.generate import STEP_SETTINGS
-from pipelines.run import STEPS
+from pipelines import daily_update
+from pipelines.train_and_publish import STEPS
 from reelspace.core.errors import SettingError
 from reelspace.core.settings import read
 from reelspace.demo.presets import CUTOFF
-from reelspace.steps.presets import PRESETS, journey_preset
+from reelspace.steps.presets import PRESETS, Current, daily_preset, journey_preset
+from reelspace.train.windows import Window
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -19,6 +22,20 @@ def test_every_section_of_a_preset_reads_as_its_steps_settings(name: str, cutoff
     assert set(sections) == set(STEPS)
     for step, section in sections.items():
         read(getattr(importlib.import_module(f"reelspace.steps.{step}"), STEP_SETTINGS[step]), section)
+
+
+@pytest.mark.parametrize("size", ["tiny", "smoke"])
+@pytest.mark.parametrize("cutoff", [CUTOFF.isoformat(), None])
+def test_a_days_settings_fit_every_step_of_its_pipeline_and_name_what_it_goes_on_from(size: str, cutoff: str | None):
+    current = Current(teacher="a" * 64, labels="b" * 64, shards="c" * 64, vectors="d" * 64)
+    day = Window(since=CUTOFF, until=CUTOFF + timedelta(days=1), held_out=0.25)
+    sections = daily_preset(current, [Window(until=CUTOFF)], day, cutoff=cutoff, size=size)
+    assert set(sections) == set(daily_update.STEPS)
+    for step, section in sections.items():
+        read(getattr(importlib.import_module(f"reelspace.steps.{step}"), STEP_SETTINGS[step]), section)
+    named = (sections["preprocess_signals"]["vocabulary"], sections["preprocess_media"], sections["embed"])
+    assert [section["previous"] for section in named] == ["b" * 64, "c" * 64, "d" * 64]
+    assert sections["pretrain"]["replay"]["teacher"] == "a" * 64
 
 
 def test_an_override_reaches_a_nested_key_and_leaves_the_rest():
