@@ -3,6 +3,7 @@
 import ast
 import difflib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,16 @@ def chosen_names(given: Iterable[str]) -> tuple[str, ...]:
 
 def load_pipeline(name: str, profile: str) -> Any:
     """Build a pipeline anew for a profile and give the kfp component; a module imported before keeps the profile it was built for."""
-    path = FOLDER / f"{name}.py"
-    names: dict[str, Any] = {"__name__": f"pipelines.{name}", "__file__": str(path)}
+    # kfp looks at the whole stack in every call on a task: above a deep one, or frames of runpy or importlib, that is most of the time.
+    with ThreadPoolExecutor(1) as shallow:
+        return shallow.submit(_build, FOLDER / f"{name}.py", profile).result()
+
+
+def _build(path: Path, profile: str) -> Any:
+    names: dict[str, Any] = {"__name__": f"pipelines.{path.stem}", "__file__": str(path)}
     with resources.profile(profile):
-        # kfp looks at the whole stack in every call, which takes ten times as long above the frames of runpy or importlib.
         exec(compile(path.read_text(), str(path), "exec"), names)  # noqa: S102 - a module of this checkout
-    return names[name]
+    return names[path.stem]
 
 
 def _defines_pipeline(path: Path) -> bool:
