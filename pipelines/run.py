@@ -15,7 +15,8 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,7 @@ from reelspace.core.processes import die_with
 from reelspace.core.program import run_main
 from reelspace.core.step_records import JournalEntry, read_journal
 from reelspace.core.store import open_store
+from reelspace.runs.record import RunRecord, write_record
 
 PIPELINES = ("train_and_publish", "daily_update")
 KIND_OF_EXIT: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryError}
@@ -41,6 +43,8 @@ def main() -> None:
     parser.add_argument("--settings", default="", help="JSON file: one section per step")
     parser.add_argument("--argument", action="append", default=[], metavar="NAME=VALUE", help="another parameter of the pipeline")
     parser.add_argument("--work", required=True, type=Path, help="directory for kfp's own files")
+    parser.add_argument("--run-id", default="", help="32 hex digits that name the run; empty: drawn")
+    parser.add_argument("--log", default="", help="where the output of this command goes, for the record of the run")
     args = parser.parse_args()
     module = importlib.import_module(f"pipelines.{args.pipeline}")
     sections = read_sections(args.settings, module.STEPS)
@@ -48,8 +52,24 @@ def main() -> None:
     if os.environ.get("REELSPACE_SUPERVISOR_PID"):
         die_with(int(os.environ["REELSPACE_SUPERVISOR_PID"]))
     args.work.mkdir(parents=True, exist_ok=True)
-    with locked_directory(args.work):
-        print(json.dumps({"event": "pipeline_done", "steps": run_pipeline(args, module, {**sections, **others})}))
+    with locked_directory(args.work), recorded(args, module.STEPS) as run_id:
+        print(json.dumps({"event": "pipeline_done", "run": run_id, "steps": run_pipeline(args, module, {**sections, **others}, run_id)}))
+
+
+@contextmanager
+def recorded(args: argparse.Namespace, steps: Sequence[str]) -> Iterator[str]:
+    """Keep the record of a run while the block runs it; gives its id."""
+    store = open_store(args.store)
+    given = [f"--{name}={getattr(args, name)}" for name in ("store", "tables", "truth", "settings", "work")]
+    arguments = [args.pipeline, *given, *(f"--argument={one}" for one in args.argument)]
+    record = RunRecord.begin(args.run_id or uuid.uuid4().hex, args.pipeline, steps, arguments, args.log)
+    write_record(store, record)
+    try:
+        yield record.run_id
+    except ReelspaceError as error:
+        write_record(store, record.ended(error.exit_code, str(error)))
+        raise
+    write_record(store, record.ended(0))
 
 
 def read_arguments(given: Sequence[str]) -> dict[str, str]:
@@ -69,12 +89,11 @@ def read_sections(path: str, steps: Sequence[str]) -> dict[str, str]:
     return {f"{name}_settings": json.dumps(section) for name, section in sections.items()}
 
 
-def run_pipeline(args: argparse.Namespace, module: ModuleType, parameters: dict[str, str]) -> list[dict[str, object]]:
+def run_pipeline(args: argparse.Namespace, module: ModuleType, parameters: dict[str, str], run_id: str) -> list[dict[str, object]]:
     """Run every step in order; give the journal."""
     from kfp import local  # optional dependency of the `pipelines` extra
 
     store = open_store(args.store)
-    run_id = uuid.uuid4().hex
     scratch = args.work.resolve() / "tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, evaluate, finetune, journey, plan, search, signals
+from reelspace.cli import demo, evaluate, finetune, journey, pipeline, plan, search, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.add_typer(demo.app, name="demo")
 app.add_typer(signals.app, name="signals")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(plan.app, name="plan")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(search.app, name="search")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)

@@ -20,10 +20,10 @@ from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import TemporaryError, UserError
 from reelspace.core.locks import locked_directory
 from reelspace.demo.generate import generate
-from reelspace.demo.pipeline import PipelineRun, run_pipeline
 from reelspace.demo.presets import CUTOFF, DAY_ZERO, NEW_TOPICS_DAY, world_preset
 from reelspace.demo.servers import running_servers
 from reelspace.demo.stream import release_day
+from reelspace.runs.local import PipelineRun, run_pipeline
 from reelspace.search.client import SearchClient
 from reelspace.steps.presets import HELD_OUT, Current, daily_preset, journey_preset
 from reelspace.train.windows import Window, windows_of

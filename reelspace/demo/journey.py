@@ -17,7 +17,6 @@ from reelspace.core.errors import UserError
 from reelspace.core.locks import locked_directory
 from reelspace.demo.generate import generate
 from reelspace.demo.page import PageData, write_page
-from reelspace.demo.pipeline import PipelineRun, run_pipeline
 from reelspace.demo.presets import world_preset
 from reelspace.demo.questions import Answer, Corpus, ask_texts, ask_videos, equal_answers, offline_answers
 from reelspace.demo.report import (
@@ -35,6 +34,7 @@ from reelspace.demo.report import (
 from reelspace.demo.searching import measure_generated_rows, measure_own_rows
 from reelspace.demo.servers import Servers, running_servers
 from reelspace.media.sample import Sample
+from reelspace.runs.local import PipelineRun, run_pipeline
 from reelspace.steps.presets import journey_preset
 
 NUM_QUESTIONS = 10

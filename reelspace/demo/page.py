@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from reelspace.core.artifacts import Artifact
-from reelspace.demo.pipeline import PipelineRun
 from reelspace.demo.questions import Answer, Corpus
 from reelspace.demo.report import Report, table_rows
+from reelspace.runs.local import PipelineRun
 
 THUMBNAIL_QUALITY = 80
 

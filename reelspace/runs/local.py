@@ -1,4 +1,4 @@
-"""Running the compiled pipeline as a child process and following it.
+"""Runs a pipeline on this machine as a child process, which is followed or goes on by itself.
 
 The library never imports kfp: `python -m pipelines.run` of the checkout does, in a process of its own.
 """
@@ -6,7 +6,7 @@ The library never imports kfp: `python -m pipelines.run` of the checkout does, i
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,26 +59,67 @@ def run_pipeline(
     Raises:
         UserError, TemporaryError, InternalError: as the failed step ended.
     """
-    if not (CHECKOUT / "pipelines" / "run.py").is_file():
-        raise UserError(f"expected the checkout's pipelines/ folder beside the package at {CHECKOUT}; run from a checkout of reelspace")
+    check_checkout()
     settings = out / "settings.json"
     settings.write_bytes(orjson.dumps(sections, option=orjson.OPT_INDENT_2))
     store_url = str((out / "store").resolve())
-    command = [sys.executable, "-m", "pipelines.run", pipeline, "--store", store_url]
-    command += ["--work", str((out / "work").resolve()), "--settings", str(settings.resolve())]
-    command += ["--tables", str(tables.resolve())] if tables else []
-    command += ["--truth", str(truth.resolve())] if truth else []
-    command += [f"--argument={name}={value}" for name, value in (arguments or {}).items()]
-    (out / "logs").mkdir(exist_ok=True)
+    given = [pipeline, "--store", store_url, "--work", str((out / "work").resolve()), "--settings", str(settings.resolve())]
+    given += ["--tables", str(tables.resolve())] if tables else []
+    given += ["--truth", str(truth.resolve())] if truth else []
+    given += [f"--argument={name}={value}" for name, value in (arguments or {}).items()]
+    return PipelineRun(store_url, follow_run(given, out / "logs" / "pipeline.log", console))
+
+
+def follow_run(given: Sequence[str], log: Path, console: Console) -> tuple[JournalEntry, ...]:
+    """Run `pipelines.run` with these arguments, print one line per finished step, and give what the steps did.
+
+    Raises:
+        UserError, TemporaryError, InternalError: as the failed step ended.
+    """
+    check_checkout()
+    log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"REELSPACE_SUPERVISOR_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-    process = child(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = child(_command(given, log), cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        done = _follow(process, out / "logs" / "pipeline.log", console)
+        done = _follow(process, log, console)
     finally:
         code = stop(process) if process.poll() is None else process.returncode
     if not done:
-        raise _failure(code, out / "logs" / "pipeline.log")
-    return PipelineRun(store_url, done)
+        raise _failure(code, log)
+    return done
+
+
+def start_run(given: Sequence[str], log: Path) -> None:
+    """Start `pipelines.run` with these arguments as a process that outlives this one."""
+    check_checkout()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if name != "REELSPACE_SUPERVISOR_PID"} | {"PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output:
+        subprocess.Popen(
+            _command(given, log),
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def checkout_program(name: str, given: Sequence[str]) -> int:
+    """Run a program of the checkout with our terminal as its own; gives its exit code."""
+    check_checkout()
+    return subprocess.run([sys.executable, name, *given], cwd=CHECKOUT, check=False).returncode
+
+
+def check_checkout() -> None:
+    """Refuse to run from an installed wheel, which has no pipelines."""
+    if not (CHECKOUT / "pipelines" / "run.py").is_file():
+        raise UserError(f"expected the checkout's pipelines/ folder beside the package at {CHECKOUT}; run from a checkout of reelspace")
+
+
+def _command(given: Sequence[str], log: Path) -> list[str]:
+    return [sys.executable, "-m", "pipelines.run", *given, f"--log={log.resolve()}"]
 
 
 def _follow(process: "subprocess.Popen[bytes]", log_path: Path, console: Console) -> tuple[JournalEntry, ...]:
