@@ -110,8 +110,12 @@ class Artifact:
     def verify(self) -> None:
         """Read and check every file; CorruptArtifact names the first bad one."""
         for entry in self.manifest.files:
-            for _ in self._checked_chunks(entry):
-                pass
+            self.verify_file(entry.path)
+
+    def verify_file(self, path: str) -> None:
+        """Read and check one file."""
+        for _ in self._checked_chunks(self._entry(path)):
+            pass
 
     def run_facts(self) -> dict[str, Any]:
         """Give what the run that wrote it noted: metrics, times, host."""
@@ -178,6 +182,11 @@ def write_artifact(
     return artifact
 
 
+def is_artifact_id(value: object) -> bool:
+    """Tell whether a value has the form of an id: 64 hex digits."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
 def open_artifact(store: Store, artifact_id: str) -> Artifact:
     """Open an artifact by id, its manifest checked against the id.
 
@@ -185,7 +194,7 @@ def open_artifact(store: Store, artifact_id: str) -> Artifact:
         ArtifactMissing: the store has no such artifact.
         CorruptArtifact: the manifest's bytes do not hash to the id.
     """
-    if not re.fullmatch(r"[0-9a-f]{64}", artifact_id):
+    if not is_artifact_id(artifact_id):
         raise UserError(f"artifact id {artifact_id!r}: expected 64 hex digits")
     key = _file_key(artifact_id, _MANIFEST)
     if not store.exists(key):

@@ -23,7 +23,8 @@ def code_digest(module: str, roots: Sequence[str] = (), *, sources: Path = _SOUR
     """Hash the sources that a step can reach, so that an edit elsewhere (a report, a server) re-runs nothing.
 
     The closure over imports written anywhere in a file (inside functions and TYPE_CHECKING too) starts at `module` and
-    `roots` and stays inside the package; data files beside the reached modules and the digest of the lock file count as well.
+    `roots` and stays inside the package; data files beside the reached modules, also in folders there that hold no module, and the
+    digest of the lock file count as well.
 
     Args:
         module: dotted name, say `reelspace.steps.embed`.
@@ -34,7 +35,7 @@ def code_digest(module: str, roots: Sequence[str] = (), *, sources: Path = _SOUR
         InternalError: a module of ours that is named or imported has no file, or the lock's digest is missing.
     """
     files = [path for name in closure(module, roots, sources=sources) if (path := _file_of(name, sources))]
-    data = {path for file in files for path in file.parent.iterdir() if path.suffix in _DATA_SUFFIXES}
+    data = {path for directory in {file.parent for file in files} for path in _data_files(directory)}
     lock = sources / _LOCK_DIGEST
     if not lock.is_file():
         raise InternalError(f"{lock} is missing: run `python -m reelspace.core.digest --write-lock requirements/dev.lock {lock}`")
@@ -74,6 +75,14 @@ def _file_of(name: str, sources: Path) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _data_files(directory: Path) -> Iterator[Path]:
+    entries = list(directory.iterdir())
+    yield from (path for path in entries if path.suffix in _DATA_SUFFIXES)
+    for folder in (path for path in entries if path.is_dir()):
+        if not any(path.suffix == ".py" for path in folder.iterdir()):
+            yield from _data_files(folder)
 
 
 def _imports(name: str, path: Path, sources: Path) -> Iterator[str]:

@@ -54,6 +54,11 @@ def identity(settings: BaseModel) -> dict[str, Any]:
     return values
 
 
+def changes(settings: BaseModel) -> dict[str, Any]:
+    """Give what of the identity differs from the defaults, by dotted key; a key without a default always differs."""
+    return dict(_changes(settings, identity(settings), None, ""))
+
+
 def key_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Give the dotted path of every key of a model, nested models included."""
     for name, field in model.model_fields.items():
@@ -61,6 +66,16 @@ def key_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield prefix + key
         for nested in _models_in(field.annotation):
             yield from key_paths(nested, f"{prefix}{key}.")
+
+
+def _changes(settings: BaseModel, values: Mapping[str, Any], usual: BaseModel | None, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name in values:
+        value = getattr(settings, name)
+        default = type(settings).model_fields[name].get_default(call_default_factory=True) if usual is None else getattr(usual, name)
+        if isinstance(value, BaseModel) and type(default) is type(value):
+            yield from _changes(value, values[name], default, f"{prefix}{name}.")
+        elif value != default:
+            yield prefix + name, values[name]
 
 
 def _drop_places(settings: BaseModel, values: dict[str, Any]) -> None:

@@ -26,8 +26,8 @@ from reelspace.core.locks import locked_directory
 from reelspace.core.log import log
 from reelspace.core.processes import die_with
 from reelspace.core.program import EXIT_INTERRUPTED
-from reelspace.core.settings import Settings, identity
-from reelspace.core.step_records import JournalEntry, Outcome, StepRecords, write_journal
+from reelspace.core.settings import Settings, changes, identity
+from reelspace.core.step_records import JournalEntry, Origin, Outcome, StepRecords, write_journal
 from reelspace.core.step_state import StepState
 from reelspace.core.store import Store, open_store
 
@@ -91,10 +91,15 @@ class _Step:
     body: Body
     cache: bool
     places: tuple[str, ...]
+    noted: Mapping[str, object]
 
     @property
     def records(self) -> StepRecords:
         return StepRecords(self.store, self.name, self.key)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.parents, self.code, self.settings)
 
 
 def run_step(
@@ -112,8 +117,9 @@ def run_step(
 ) -> None:
     """Run one step of a pipeline once per key, and leave a record however it ends.
 
-    The key is the SHA-256 of the step's name, the code it can reach, its settings (without PLACE fields) and the ids of its inputs.
-    When an earlier run recorded outputs under the key and every byte of them verifies, they are reused and the body does not run.
+    The key is the SHA-256 of the step's name, the code it can reach, its settings (without PLACE fields) and its inputs' names and ids.
+    When an earlier run recorded outputs under the key, they are of this origin and every byte of them verifies, they are reused and
+    the body does not run.
     When an earlier run met a permanent UserError under the key, it is raised again at once.
 
     Args:
@@ -142,9 +148,10 @@ def run_step(
         parents = (*(artifact.id for artifact in artifacts.values()), *extra_parents)
         code = code_digest(module, code_roots)
         values = identity(settings)
-        key = _key(name, code, values, [*(artifacts[key].id for key in sorted(artifacts)), *extra_parents], () if cache else places)
-        journal.key = key
-        step = _Step(store, name, key, code, values, parents, artifacts, outputs, body, cache, tuple(places))
+        ids = {key: artifact.id for key, artifact in artifacts.items()}
+        journal.key = key = _key(name, code, values, ids, extra_parents, () if cache else places)
+        noted = {"changes": changes(settings), "module": module, "code_roots": list(code_roots)}
+        step = _Step(store, name, key, code, values, parents, artifacts, outputs, body, cache, tuple(places), noted)
         with _work_directory(store, key) as work, _exit_record(step):
             journal.outputs, journal.reused = _reuse_or_run(step, work)
 
@@ -156,13 +163,17 @@ def _store_url() -> str:
     return url
 
 
-def _key(name: str, code: str, settings: Mapping[str, object], parents: Sequence[str], places: Sequence[str]) -> str:
-    parts = {"step": name, "code": code, "settings": settings, "parents": list(parents), "places": list(places)}
+def _key(
+    name: str, code: str, settings: Mapping[str, object], inputs: Mapping[str, str], extra_parents: Sequence[str], places: Sequence[str]
+) -> str:
+    # By name: the same artifact in the place of another input is another question.
+    parents = {"inputs": dict(inputs), "beside": list(extra_parents)}
+    parts = {"step": name, "code": code, "settings": settings, "parents": parents, "places": list(places)}
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 
 def _reuse_or_run(step: _Step, work: Path) -> tuple[dict[str, str], bool]:
-    known = step.records.outputs(tuple(step.outputs)) if step.cache else None
+    known = step.records.outputs(tuple(step.outputs), step.origin) if step.cache else None
     if known is None and step.cache:
         step.records.raise_known_failure(step.places)
     artifacts = known if known is not None else _run(step, work)
@@ -193,8 +204,16 @@ def _write_output(step: _Step, name: str, directory: Path, facts: Mapping[str, o
 
 
 def _run_facts(step: _Step) -> dict[str, object]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"step": step.name, "key": step.key, "finished_at": now, "host": socket.gethostname(), "places": list(step.places)}
+    """Note what a manifest cannot say: when and where, which parent was which input, what differs from the defaults of this code."""
+    return {
+        "step": step.name,
+        "key": step.key,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "places": list(step.places),
+        "inputs": {name: artifact.id for name, artifact in step.inputs.items()},
+        **step.noted,
+    }
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def load_lexicons(added: Sequence[AddedLexicon] = ()) -> Lexicons:
 
 
 def lexicons_digest() -> str:
-    """SHA-256 over the shipped lexicons: they are data, so the digest of the code does not see them change."""
+    """SHA-256 over the shipped lexicons: labels name it as a parent, so that which lexicons made them can be told from code."""
     return hashlib.sha256("\0".join(f"{name}\n{_text(name)}" for name in NAMES).encode()).hexdigest()
 
 

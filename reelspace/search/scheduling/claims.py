@@ -17,7 +17,7 @@ def claim(store: Store, prefix: str, owner: str) -> int:
         CorruptArtifact: a claim is damaged; names it.
     """
     for _ in range(NUM_TRIES):
-        numbers = {_owner(store, key): int(key.rpartition("/")[2].removesuffix(".json")) for key in store.list(prefix + "/")}
+        numbers = {owner_of(store, key): int(key.rpartition("/")[2].removesuffix(".json")) for key in store.list(prefix + "/")}
         if owner in numbers:
             return numbers[owner]
         number = max(numbers.values(), default=0) + 1
@@ -29,7 +29,13 @@ def claim(store: Store, prefix: str, owner: str) -> int:
     raise PreconditionFailed(f"no number below {prefix} in {store.url} could be claimed in {NUM_TRIES} tries; try again")
 
 
-def _owner(store: Store, key: str) -> str:
+def owner_of(store: Store, key: str) -> str:
+    """Give the owner of the number that was claimed under a key.
+
+    Raises:
+        ArtifactMissing: nobody claimed it.
+        CorruptArtifact: the claim is damaged.
+    """
     try:
         return str(json.loads(store.get(key))["owner"])
     except (ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import reelspace
-from reelspace.core.digest import closure, code_digest
+from reelspace.core.digest import _DATA_SUFFIXES, closure, code_digest
 from reelspace.core.errors import InternalError
 
 FILES = {
@@ -35,9 +35,11 @@ def run():
     "reelspace/model/star.py": "",
     "reelspace/model/unused.py": "",
     "reelspace/model/words.txt": "stop words",
+    "reelspace/model/lists/deeper/words.txt": "more stop words",
     "reelspace/model/README.md": "prose",
     "reelspace/evaluate/__init__.py": "",
     "reelspace/evaluate/report.py": "",
+    "reelspace/evaluate/page.txt": "a page",
     "backends/encoder/model.py": "from reelspace.model import unused\n",
 }
 REACHED = {
@@ -52,6 +54,7 @@ REACHED = {
     "reelspace.model.deep.leaf",
     "reelspace.model.star",
 }
+DATA = {"reelspace/core/lock_digest.txt", "reelspace/model/words.txt", "reelspace/model/lists/deeper/words.txt"}
 
 
 @pytest.fixture
@@ -73,7 +76,7 @@ def test_an_edit_changes_the_digest_only_if_the_file_is_reached(sources: Path, n
     with (sources / name).open("a") as file:
         file.write("# edited\n")
     module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    counts = module in REACHED or name in ("reelspace/core/lock_digest.txt", "reelspace/model/words.txt")
+    counts = module in REACHED or name in DATA
     assert (code_digest("reelspace.steps.embed", sources=sources) != before) == counts
 
 
@@ -102,6 +105,12 @@ def test_a_real_step_does_not_reach_the_rooms_above_it() -> None:
     found = closure("reelspace.steps.import_tables")
     assert "reelspace.core.steps" in found
     assert [name for name in found if name.split(".")[1:2] not in ([], ["core"], ["steps"])] == []
+
+
+def test_every_file_of_the_package_is_code_or_counts_as_data() -> None:
+    package = Path(reelspace.__file__).parent
+    others = {path.name if path.suffix == ".typed" else path.suffix for path in package.rglob("*") if path.is_file()} - {".py", ".pyc"}
+    assert others - _DATA_SUFFIXES == {"py.typed"}
 
 
 def run_cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
