@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, evaluate, finetune, journey, pipeline, plan, search, signals
+from reelspace.cli import demo, evaluate, explain, finetune, journey, pipeline, plan, search, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(search.app, name="search")
 app.command("run")(journey.run)
 app.command("serve")(journey.serve)
 app.command("finetune")(finetune.finetune)
+app.command("explain")(explain.explain)
 
 
 def main() -> None:
