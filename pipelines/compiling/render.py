@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipelines.compiling.compiled import IR, Compiled
+from pipelines.compiling.compiled import Compiled
 
 API = "pipelines.kubeflow.org/v2beta1"
 
@@ -46,10 +46,9 @@ def render_argo(compiled: Compiled) -> str:
     Raises:
         UserError: the pipeline uses what has no counterpart there; the message names it.
     """
-    from pipelines.argo import ArgoOptions, to_workflow_template  # the other formats do without
+    from pipelines.argo import ArgoOptions, to_workflow_template, to_yaml  # the other formats do without
 
-    template: IR = to_workflow_template(compiled.spec, compiled.platform, ArgoOptions())
-    return _dump([template])
+    return to_yaml(to_workflow_template(compiled.spec, compiled.platform, ArgoOptions()))
 
 
 FORMATS: Mapping[str, Callable[[Compiled], str]] = {"ir": render_ir, "k8s": render_k8s, "argo": render_argo}
