@@ -410,6 +410,41 @@ def test_two_hundred_random_edits_give_no_stale_hit_and_no_needless_miss(worlds:
     assert world.hits == hits + len(STEPS)
 
 
+def test_a_record_that_says_nothing_is_a_miss_and_no_error(worlds: Callable[[int], World]) -> None:
+    world = worlds(4)
+    question = world.question("counts")
+    outputs, key = world.ids[question], world.keys[question]
+    inner: tuple[Any, ...] = (None, [], 7, {}, dict.fromkeys(outputs, 7), dict.fromkeys(outputs, "../x"), {**outputs, "more": "ab" * 32})
+    whole = [json.dumps({"key": key, "outputs": one}).encode() for one in inner]
+    for content in (b"", b"{", b"\xff", b"[]", b"7", b"{}", json.dumps({"outputs": outputs}).encode(), *whole):
+        world.record(question).write_bytes(content)
+        world.lost.add(question)
+        world.check_all()
+
+
+def test_the_record_of_exchanged_inputs_answers_only_those(worlds: Callable[[int], World]) -> None:
+    """Their artifacts have the same parents, code and settings: the key in the record tells them apart."""
+    world = worlds(5)
+    before = world.question("words")
+    exchanged_inputs(world)
+    world.check_all()
+    after = world.question("words")
+    world.record(after).write_bytes(world.record(before).read_bytes())
+    world.lost.add(after)
+    world.check_all()
+
+
+def test_a_failure_that_says_nothing_or_is_of_another_key_stops_nobody(worlds: Callable[[int], World]) -> None:
+    world = worlds(6)
+    question = world.question("report")
+    of_another = {"key": "ab" * 32, "error": "TableError", "message": "of another key", "places": []}
+    for content in (b"", b"{", b"[]", b"{}", json.dumps(of_another).encode()):
+        world.record(question).unlink()
+        world.lost.add(question)
+        world.record(question, "_FAILED").write_bytes(content)
+        world.check_all()
+
+
 @pytest.mark.parametrize("harm", [flip, truncate, remove])
 def test_an_input_that_is_damaged_is_never_worked_into_an_answer(
     worlds: Callable[[int], World], harm: Callable[[World, Path], None]
