@@ -14,18 +14,6 @@ from components.promote.component import promote
 from components.upsert.component import upsert
 from pipelines.resources import Size, on
 
-STEPS = (
-    "import_tables",
-    "preprocess_signals",
-    "preprocess_media",
-    "pretrain",
-    "embed",
-    "evaluate",
-    "export",
-    "upsert",
-    "promote",
-)
-
 
 @dsl.pipeline(name="daily-update", description="One more day of works and crowd, in the space and collection that serve.")
 def daily_update(

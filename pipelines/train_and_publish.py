@@ -14,19 +14,6 @@ from components.pretrain.component import pretrain
 from components.promote.component import promote
 from pipelines.resources import Size, on
 
-STEPS = (
-    "import_tables",
-    "preprocess_signals",
-    "preprocess_media",
-    "pretrain",
-    "distill",
-    "embed",
-    "evaluate",
-    "export",
-    "build_index",
-    "promote",
-)
-
 
 @dsl.pipeline(name="train-and-publish", description="Train on media and crowd, distil, evaluate, export, index, promote.")
 def train_and_publish(

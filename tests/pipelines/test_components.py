@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import daily_update, train_and_publish
+from pipelines.daily_update import daily_update
+from pipelines.steps import steps_of
+from pipelines.train_and_publish import train_and_publish
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPONENTS = (*dict.fromkeys((*train_and_publish.STEPS, *daily_update.STEPS)), "find_artifact", "import_labelled", "finetune")
+COMPONENTS = (*dict.fromkeys((*steps_of(train_and_publish), *steps_of(daily_update))), "find_artifact", "import_labelled", "finetune")
 
 
 def body_of(name: str) -> list[ast.stmt]:
@@ -51,7 +53,7 @@ def test_compiled_files_are_current():
 
 @pytest.mark.parametrize(
     ("pipeline", "num_tasks"),
-    [("train_and_publish", len(train_and_publish.STEPS)), ("daily_update", len(daily_update.STEPS) + 1), ("finetune_head", 4)],
+    [("train_and_publish", len(steps_of(train_and_publish))), ("daily_update", len(steps_of(daily_update)) + 1), ("finetune_head", 4)],
 )
 def test_compiled_pipeline_installs_nothing_and_limits_every_task(pipeline: str, num_tasks: int):
     spec = yaml.safe_load((ROOT / f"pipelines/compiled/{pipeline}.yaml").read_text())

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from docs.generate import STEP_SETTINGS
-from pipelines import daily_update
-from pipelines.train_and_publish import STEPS
+from pipelines.daily_update import daily_update
+from pipelines.steps import steps_of
+from pipelines.train_and_publish import train_and_publish
 from reelspace.core.errors import SettingError
 from reelspace.core.settings import read
 from reelspace.demo.presets import CUTOFF
@@ -19,7 +20,7 @@ from reelspace.train.windows import Window
 @pytest.mark.parametrize("cutoff", [CUTOFF.isoformat(), None])
 def test_every_section_of_a_preset_reads_as_its_steps_settings(name: str, cutoff: str | None):
     sections = journey_preset(name, cutoff=cutoff)
-    assert set(sections) == set(STEPS)
+    assert set(sections) == set(steps_of(train_and_publish))
     for step, section in sections.items():
         read(getattr(importlib.import_module(f"reelspace.steps.{step}"), STEP_SETTINGS[step]), section)
 
@@ -30,7 +31,7 @@ def test_a_days_settings_fit_every_step_of_its_pipeline_and_name_what_it_goes_on
     current = Current(teacher="a" * 64, labels="b" * 64, shards="c" * 64, vectors="d" * 64)
     day = Window(since=CUTOFF, until=CUTOFF + timedelta(days=1), held_out=0.25)
     sections = daily_preset(current, [Window(until=CUTOFF)], day, cutoff=cutoff, size=size)
-    assert set(sections) == set(daily_update.STEPS)
+    assert set(sections) == set(steps_of(daily_update))
     for step, section in sections.items():
         read(getattr(importlib.import_module(f"reelspace.steps.{step}"), STEP_SETTINGS[step]), section)
     named = (sections["preprocess_signals"]["vocabulary"], sections["preprocess_media"], sections["embed"])
