@@ -10,12 +10,14 @@ import pytest
 from reelspace.core.artifacts import Artifact, write_artifact
 from reelspace.core.errors import CorruptArtifact, UserError
 from reelspace.core.local_store import LocalStore
+from reelspace.search.compute.build import IndexSettings
 from reelspace.search.scheduling.promote import Promotion, promote
+from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.ids import shard_of
 from reelspace.search.storage.layout import collection_key, generation_key
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.rows import Change, Op, rows_of
-from reelspace.search.storage.writer import LogWriter
+from reelspace.search.storage.writer import Clock, LogWriter
 from reelspace.search.tools.origins import model_origin, row_id, row_origin
 from tests.unit.search.builders import make_collection, make_index, make_table
 from tests.unit.search.test_promote import make_encoders
@@ -23,6 +25,7 @@ from tests.unit.search.test_promote import make_encoders
 DIMENSION = 8
 COLLECTION = make_collection(DIMENSION)
 TABLE = make_table(20, DIMENSION)
+AN_HOUR_US = 3_600_000_000
 ROW, NEW_ROW = int(TABLE.ids_N[3]), 1_000
 
 
@@ -117,6 +120,28 @@ def test_an_index_that_is_gone_is_named_all_the_same(place: Place) -> None:
     found = row_origin(place.store, ROW)
     assert found is not None
     assert found.artifacts == (place.index.id,)
+
+
+def test_once_the_log_is_dropped_what_no_index_had_is_not_made_up(place: Place) -> None:
+    vectors = place.vectors()
+    for number, row in enumerate((ROW, NEW_ROW)):
+        place.write(row, Op.UPSERT, f"upsert:{vectors.id[:40]}:0:{number}")
+    for shard in range(COLLECTION.num_shards):
+        rebuild_shard(place.store, COLLECTION, shard, IndexSettings(), place.root / "rebuilt")
+    kept = row_origin(place.store, NEW_ROW)
+    assert kept is not None
+    assert kept.artifacts == (vectors.id,)
+    # The generation before the current one may serve again: the log that it lacks is kept until it is retired, too.
+    for shard in range(COLLECTION.num_shards):
+        rebuild_shard(place.store, COLLECTION, shard, IndexSettings(), place.root / "rebuilt")
+        drop_old(place.store, COLLECTION, shard, Clock().now_us() + AN_HOUR_US)
+    dropped, indexed = (row_origin(place.store, row) for row in (NEW_ROW, ROW))
+    assert dropped is not None
+    assert indexed is not None
+    assert dropped.artifacts == ()
+    assert "not known any more" in dropped.found[0]
+    assert indexed.artifacts == (place.index.id,)
+    assert "may be newer" in indexed.found[1]
 
 
 def test_damage_on_the_way_is_an_error(place: Place) -> None:
