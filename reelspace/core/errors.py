@@ -8,6 +8,7 @@ ReelspaceError                 exit
 │   ├── CorruptArtifact              bytes do not match their manifest
 │   ├── OutputOccupied               a directory is not empty, or another process works in it
 │   ├── GateRefused                  a measured figure is below its bar
+│   ├── PlaceRefused                 where a step was to run refuses what it was asked
 │   └── BadMedia                     media that cannot be decoded
 ├── TemporaryError             75    the surroundings failed: try again
 │   ├── PreconditionFailed           a conditional write lost
@@ -70,6 +71,12 @@ class OutputOccupied(UserError):
 
 class GateRefused(UserError):
     """A measured figure is below its bar."""
+
+
+class PlaceRefused(UserError):
+    """Where a step was to run refuses what it was asked; with the place put right, the same key may succeed."""
+
+    permanent: ClassVar[bool] = False
 
 
 class BadMedia(UserError):

@@ -46,4 +46,4 @@ def _distill(run: StepRun, manifests: Mapping[str, str], settings: DistillSettin
         out=run.output("student"),
         distill=settings,
     )
-    return {**run_training(run, job), "teacher_outputs": outputs.id}
+    return {**run_training(run, job, outputs.id), "teacher_outputs": outputs.id}

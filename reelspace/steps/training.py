@@ -9,6 +9,8 @@ from reelspace.core.errors import TemporaryError
 from reelspace.core.processes import child, stop
 from reelspace.core.steps import StepRun
 from reelspace.steps.stored_checkpoints import StoredCheckpoints
+from reelspace.steps.train_job import run_train_job
+from reelspace.train.cluster.settings import cluster_settings
 from reelspace.train.job import TrainJob, check_job
 from reelspace.train.launcher import EXIT_FILE, SAVE_GRACE_S
 from reelspace.train.roster import Ending
@@ -16,17 +18,23 @@ from reelspace.train.roster import Ending
 CODE_ROOTS = ("reelspace.train.__main__", "reelspace.train.agent", "reelspace.train.worker")
 
 
-def run_training(run: StepRun, job: TrainJob) -> Mapping[str, object]:
+def run_training(run: StepRun, job: TrainJob, teacher_outputs: str | None = None) -> Mapping[str, object]:
     """Launch a training, keep its checkpoints where the next try finds them, and give its summary.
 
     Checkpoints go to the store while the training goes on. One that cannot be stored does not stop it: that is told, and the next one
-    tried.
+    tried. Where the environment gives a cluster (see `cluster_settings`), a TrainJob trains in its pods; fine-tuning stays here.
+
+    Args:
+        teacher_outputs: id of the artifact that was fetched into the job's directory of that name.
 
     Raises:
         UserError, TemporaryError, InternalError: as the training ended. Where it did not finish and its last checkpoint could not be
             stored, the TemporaryError says so.
     """
     check_job(job)
+    cluster = cluster_settings(os.environ) if job.kind != "finetune" else None
+    if cluster is not None:
+        return run_train_job(run, job, cluster, teacher_outputs)
     config = run.scratch / "job.json"
     config.write_text(job.model_copy(update={"unfinished": run.scratch / "unfinished"}).model_dump_json())
     command = [sys.executable, "-m", "reelspace.train", "--config", str(config), "--run", str(run.state)]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from reelspace.core.errors import DiskFull, UserError
+from reelspace.core.errors import DiskFull, TemporaryError, UserError
 from reelspace.core.log import log
-from reelspace.train.checkpoint_manifest import CheckpointManifest, damage, digests, read_manifest, synced, write_manifest
+from reelspace.train.checkpoint_manifest import MANIFEST_FILE, CheckpointManifest, damage, digests, read_manifest, synced, write_manifest
 from reelspace.train.engine import Engine
 from reelspace.train.fingerprint import Fingerprint, differences
 from reelspace.train.group import Group
@@ -37,6 +37,7 @@ class Resume:
 class Checkpoints:
     """The checkpoints of one run directory; `unfinished` is a directory of the same file system where they are written first.
 
+    Of machines that share no disk each has a run directory, with its own files of a checkpoint under the manifest of all machines' files.
     `fingerprint` says by name what the weights depend on. The newest `keep` stay, and with `keep_best` the one of the lowest loss.
     """
 
@@ -50,7 +51,7 @@ class Checkpoints:
     def save(self, engine: Engine, step: int, train_log: Path, num_skipped: int = 0) -> None:
         """Write a checkpoint of `step` finished steps with a copy of the log up to there; every process calls it."""
         unfinished = self.unfinished / _name(step)
-        if self.group.rank == 0:
+        if self.group.is_writer:
             # With what a killed training left there.
             shutil.rmtree(self.unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
@@ -59,6 +60,8 @@ class Checkpoints:
         self.group.barrier()
         if self.group.rank == 0:
             shutil.copyfile(train_log, unfinished / train_log.name)
+        files, loss = self._written(unfinished, train_log, step)
+        if self.group.is_writer:
             write_manifest(
                 unfinished,
                 CheckpointManifest(
@@ -68,8 +71,8 @@ class Checkpoints:
                     layout=engine.layout,
                     fingerprint=self.fingerprint,
                     num_skipped=num_skipped,
-                    loss=_mean_loss(train_log, self._step_before(step)),
-                    files=digests(unfinished),
+                    loss=loss,
+                    files=files,
                 ),
             )
             self._publish(unfinished, step)
@@ -82,11 +85,14 @@ class Checkpoints:
         Raises:
             UserError: it was written by a training on other data or settings, by a later version of the program, with an engine or
                 number of processes that this one cannot take up, or a file of it would run code when read.
+            TemporaryError: the machines share no disk, and one has not the whole of it.
         """
         step = self.group.from_first(self._newest_step() if self.group.rank == 0 else None)
         if step is None:
             return None
         place = self.root / _name(step)
+        if self.group.is_apart and self.group.is_writer:
+            _check_here(place)
         facts = read_manifest(place)
         problem = engine.refusal(facts.layout)
         other = differences(facts.fingerprint, self.fingerprint)
@@ -95,6 +101,15 @@ class Checkpoints:
         if problem:
             raise UserError(f"checkpoint {place}, after {step} steps, {problem}: go on as it began, or start in an empty run directory")
         return Resume(place, facts)
+
+    def _written(self, unfinished: Path, train_log: Path, step: int) -> tuple[dict[str, str], float | None]:
+        """Give the hashes of the files on all disks, and the mean loss, which only the first process can read."""
+        loss = _mean_loss(train_log, self._step_before(step)) if self.group.rank == 0 else None
+        files = digests(unfinished) if self.group.is_writer else {}
+        if not self.group.is_apart:
+            return files, loss
+        parts = self.group.from_all((files, loss))
+        return {name: digest for part, _ in parts for name, digest in part.items()}, parts[0][1]
 
     def _newest_step(self) -> int | None:
         for directory in self._present(reverse=True):
@@ -106,11 +121,7 @@ class Checkpoints:
             if problem:
                 log("checkpoint_passed_over", checkpoint=directory.name, reason=problem)
                 continue
-            foreign = foreign_names(directory)
-            if foreign:
-                raise UserError(
-                    f"checkpoint {directory}: {foreign}, which no training writes: it is not read; delete it if it is not yours"
-                )
+            _check_names(directory)
             return facts.step
         return None
 
@@ -155,6 +166,19 @@ def _name(step: int) -> str:
 def _is_name(name: str) -> bool:
     digits = name.removeprefix("step-")
     return digits.isdecimal() and name == _name(int(digits))
+
+
+def _check_here(directory: Path) -> None:
+    """See that a machine has all files of the checkpoint that the first one chose."""
+    if not (directory / MANIFEST_FILE).is_file() or not all((directory / name).is_file() for name in read_manifest(directory).files):
+        raise TemporaryError(f"checkpoint {directory} is not whole on this machine, the first one goes on from it; run again")
+    _check_names(directory)
+
+
+def _check_names(directory: Path) -> None:
+    foreign = foreign_names(directory)
+    if foreign:
+        raise UserError(f"checkpoint {directory}: {foreign}, which no training writes: it is not read; delete it if it is not yours")
 
 
 def _save(engine: Engine, directory: Path) -> None:

@@ -80,7 +80,7 @@ class DeepSpeedEngine:
             self._load(directory, _TAG)
             return
         cut = directory.parent / f"{_UNIVERSAL}-{directory.name}"
-        if self._group.rank == 0:
+        if self._group.is_writer:
             shutil.rmtree(cut, ignore_errors=True)
             convert(directory / _TAG, cut / _TAG, written.stage)
         self._group.barrier()
@@ -97,7 +97,7 @@ class DeepSpeedEngine:
         # Universal checkpoints hold what is trained, and nothing else.
         self._take_buffers(load_file(directory / _BUFFERS))
         self._group.barrier()
-        if self._group.rank == 0:
+        if self._group.is_writer:
             shutil.rmtree(cut)
 
     def weights(self) -> dict[str, Tensor]:

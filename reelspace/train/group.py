@@ -4,11 +4,13 @@ Legend: B rows of this process, G rows of all processes, in order of rank.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,23 @@ class Group:
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where this process computes."""
+    is_first_here: bool | None = None
+    """Of machines that share no disk: whether this process writes for its machine; None: all share one, the first process writes."""
 
     @property
     def is_alone(self) -> bool:
         """Tell whether there is nobody to talk to."""
         return self.world_size == 1
+
+    @property
+    def is_apart(self) -> bool:
+        """Tell whether the machines share no disk."""
+        return self.is_first_here is not None
+
+    @property
+    def is_writer(self) -> bool:
+        """Tell whether this process writes what those share that share its disk."""
+        return self.rank == 0 if self.is_first_here is None else self.is_first_here
 
     def gather(self, rows_B: Tensor) -> Tensor:
         """Give the rows of all processes, rows_G; gradients flow back to the process each row came from.
@@ -58,6 +72,14 @@ class Group:
         values = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def from_all(self, value: T) -> list[T]:
+        """Give every process the values of all, in order of rank."""
+        if self.is_alone:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
         """Wait for all."""

@@ -13,6 +13,8 @@ from reelspace.core.errors import TemporaryError, UserError
 
 MEETING_S = 300.0
 MANY_MACHINES = "PET_NNODES"
+NO_SHARED_DISK = "REELSPACE_TRAIN_NO_SHARED_DISK"
+"""Set where every machine has a run directory of its own."""
 _CONNECT_S = 5.0
 _RETRY_S = 0.2
 # What gloo and torch's store say when the other side has gone.

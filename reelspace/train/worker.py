@@ -24,7 +24,7 @@ from reelspace.train.group import Group
 from reelspace.train.heartbeat import beating
 from reelspace.train.job import CHECKPOINTS, TrainJob, check_job
 from reelspace.train.loop import Loop, LoopPlace, MakeBatch
-from reelspace.train.meeting import lost_connection
+from reelspace.train.meeting import NO_SHARED_DISK, lost_connection
 from reelspace.train.mlflow_run import TOKEN_VARIABLE
 from reelspace.train.prefetch import Prefetch
 from reelspace.train.roster import Roster
@@ -57,7 +57,8 @@ def main() -> int:
     arguments = parser.parse_args()
     die_with(int(os.environ[AGENT_VARIABLE]))
     local_rank = int(os.environ["LOCAL_RANK"])
-    group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _device(local_rank))
+    is_first_here = local_rank == 0 if NO_SHARED_DISK in os.environ else None
+    group = Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), _device(local_rank), is_first_here)
     place = WorkerPlace(arguments.run, arguments.records, arguments.meeting, group, local_rank)
     roster = Roster(place.records)
     roster.enter(str(place.local_rank), os.getpid())
