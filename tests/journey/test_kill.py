@@ -1,20 +1,22 @@
-"""SIGKILL inside every step of one journey, resumed each time: nothing finished is redone, nothing half is used."""
+"""SIGKILL inside every step of a journey and at random moments, resumed each time: nothing finished is redone, nothing half is used."""
 
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipelines.run import STEPS
+from pipelines.steps import steps_of
+from pipelines.train_and_publish import train_and_publish
 from reelspace.core.artifacts import open_artifact
 from reelspace.core.store import open_store
 from reelspace.demo.generate import generate
@@ -23,9 +25,13 @@ from reelspace.steps.presets import journey_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ("preprocess_media", "pretrain")
+STEPS = steps_of(train_and_publish)
 # These two read or change what others may have changed since: they run every time.
 ALWAYS_RUN = ("import_tables", "promote")
 AT_WORK = ".reelspace/work/*"
+ALWAYS_WRITTEN = {"tables", "media", "promotion"}
+DETERMINISTIC = ("import_tables", "preprocess_signals", "preprocess_media")
+NUM_RANDOM_KILLS = 20
 # What a step has left in the store when it is well under way, whatever the machine's speed; the others are killed as they begin.
 UNDER_WAY = {
     "preprocess_media": "runs/*/state/shards/*",
@@ -108,15 +114,62 @@ def kill_and_resume(world: Path, place: Path, steps: Collection[str]) -> None:
         assert after >= before
         at_work = [directory.name for directory in (place / "store" / ".reelspace" / "work").iterdir()]
         assert not after.issuperset(at_work), f"{ended.killed_in} was over when the signal came"
-    survivors = finished(place)
+    check_rest(world, place)
+
+
+def check_rest(world: Path, place: Path) -> list[dict[str, object]]:
+    """Let the journey end: what was finished is reused, and every output is whole; gives the journal."""
+    survivors, before = finished(place), records(place)
     journal = run(world, place).journal
     assert {row["step"] for row in journal} == set(STEPS)
-    reused = {str(row["key"]) for row in journal if row["reused"]}
-    assert survivors <= reused | {str(row["key"]) for row in journal if row["step"] in ALWAYS_RUN}
+    redone = [row["step"] for row in journal if row["key"] in survivors and not row["reused"] and row["step"] not in ALWAYS_RUN]
+    assert redone == []
+    # A step within a step is not in the journal: that it was not redone shows in its record.
+    assert before.items() <= records(place).items()
     store = open_store(str(place / "store"))
     for row in journal:
         for artifact_id in dict(row["outputs"]).values():  # type: ignore[call-overload]
             open_artifact(store, artifact_id).verify()
+    return journal
+
+
+def run_for(world: Path, place: Path, seconds: float) -> bool:
+    """Run the pipeline, and SIGKILL the runner alone after that time: its steps must notice by themselves. Tells whether it was killed."""
+    log = place.with_suffix(".log")
+    with log.open("w") as told:
+        process = subprocess.Popen(command(world, place), cwd=ROOT, stdout=told, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+    assert code in (0, -signal.SIGKILL), "".join(log.read_text().splitlines(keepends=True)[-30:])
+    return code != 0
+
+
+def records(place: Path) -> dict[str, int]:
+    """When each finished step was recorded, nanoseconds; without those that run every time. Every output is whole."""
+    store, found = open_store(str(place / "store")), {}
+    for path in (place / "store" / "runs").glob("*/outputs.json"):
+        outputs = dict(json.loads(path.read_bytes())["outputs"])
+        for artifact_id in outputs.values():
+            open_artifact(store, artifact_id).verify()
+        if not outputs.keys() & ALWAYS_WRITTEN:
+            found[path.parent.name] = path.stat().st_mtime_ns
+    return found
+
+
+def kill_at_random(world: Path, place: Path, moments: Iterator[float]) -> int:
+    """Kill one journey again and again until it ends, or no moment is left; gives the number of kills."""
+    num_kills = 0
+    for seconds in moments:
+        before = records(place)
+        was_killed = run_for(world, place, seconds)
+        assert before.items() <= records(place).items(), f"a finished step was redone before kill {num_kills + 1}, after {seconds:.1f} s"
+        if not was_killed:
+            break
+        num_kills += 1
+    return num_kills
 
 
 @pytest.mark.journey
@@ -129,3 +182,20 @@ def test_a_journey_killed_in_two_steps_finishes_without_redoing_finished_ones(wo
 @pytest.mark.timeout(3600)
 def test_a_journey_killed_once_inside_every_step_finishes_without_redoing_finished_ones(world: Path, tmp_path: Path) -> None:
     kill_and_resume(world, tmp_path / "place", STEPS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_journeys_whose_runner_is_killed_at_twenty_random_moments_finish_without_redoing_finished_steps(
+    world: Path, tmp_path: Path
+) -> None:
+    start_s, draw = time.monotonic(), random.Random(20)
+    whole = {row["step"]: row["outputs"] for row in run(world, tmp_path / "whole").journal}
+    whole_s = time.monotonic() - start_s
+    num_kills = 0
+    while num_kills < NUM_RANDOM_KILLS:
+        place = tmp_path / f"after-{num_kills}"
+        moments = (draw.uniform(0.0, whole_s) for _ in range(NUM_RANDOM_KILLS - num_kills))
+        num_kills += kill_at_random(world, place, moments)
+        again = {row["step"]: row["outputs"] for row in check_rest(world, place)}
+        assert [again[step] for step in DETERMINISTIC] == [whole[step] for step in DETERMINISTIC]
