@@ -25,10 +25,6 @@ WATCH_S = 240
 _UNAUTHORIZED, _FORBIDDEN, _MISSING, _CONFLICT, _GONE, _TOO_MANY = 401, 403, 404, 409, 410, 429
 
 
-class WatchGone(Exception):
-    """The server no longer knows the version that a watch began at: look again."""
-
-
 @dataclass(frozen=True, slots=True)
 class ApiPlace:
     """Where the API is, and who we are there."""
@@ -96,17 +92,16 @@ class KubernetesApi:
         self._asked("DELETE", path, {}, {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"})
 
     def watch(self, path: str, version: str, **query: str) -> Iterator[Object]:
-        """Give events {type, object} after a version, until the server or the network ends it; ask again then.
+        """Give events {type, object} after a version, until the server or the network ends it; get the object and watch again then.
+
+        A server that no longer knows the version ends it too, with the status or an event of 410.
 
         Raises:
-            WatchGone: the server no longer knows the version.
             PlaceRefused: it does not let us watch.
         """
         asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), **query}
         try:
             with self._stream(path, asked, WATCH_S + _TIMEOUT_S) as response:
-                if response.status_code == _GONE:
-                    raise WatchGone
                 if not response.is_success:
                     if not _is_passing(response):
                         raise _refused(response)
@@ -114,8 +109,6 @@ class KubernetesApi:
                 for line in response.iter_lines():
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        if event["object"].get("code") == _GONE:
-                            raise WatchGone
                         return
                     yield event
         except (httpx.HTTPError, json.JSONDecodeError):
@@ -194,8 +187,8 @@ def _refused(response: httpx.Response) -> PlaceRefused:
 
 
 def _is_passing(response: httpx.Response) -> bool:
-    """Tell whether the same request may succeed in a moment: an expired token is replaced, a conflict ends."""
-    return response.status_code >= 500 or response.status_code in (_TOO_MANY, _UNAUTHORIZED, _CONFLICT)
+    """Tell whether the same request may succeed in a moment: an expired token is replaced, a conflict ends, a version is read anew."""
+    return response.status_code >= 500 or response.status_code in (_TOO_MANY, _UNAUTHORIZED, _CONFLICT, _GONE)
 
 
 def _message(response: httpx.Response) -> str:

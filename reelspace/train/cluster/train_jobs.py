@@ -7,7 +7,7 @@ from typing import Any
 
 from reelspace.core.errors import PlaceRefused, TemporaryError
 from reelspace.core.log import log
-from reelspace.train.cluster.api import KubernetesApi, Object, WatchGone
+from reelspace.train.cluster.api import KubernetesApi, Object
 from reelspace.train.cluster.manifest import API_VERSION, DIGEST_ANNOTATION, KEY_LABEL, QUEUE_LABEL, STOPPED_ANNOTATION
 from reelspace.train.cluster.runtime import GRACE_S
 
@@ -62,16 +62,13 @@ class TrainJobs:
             yield found
             if found is None:
                 return
-            try:
-                selector = f"metadata.name={name}"
-                for event in self.api.watch(self._path(), found["metadata"]["resourceVersion"], fieldSelector=selector):
-                    if event["type"] == "DELETED":
-                        yield None
-                        return
-                    if event["type"] in ("ADDED", "MODIFIED"):
-                        yield event["object"]
-            except WatchGone:
-                log("train_job_watch_began_anew", name=name)
+            version, selector = found["metadata"]["resourceVersion"], f"metadata.name={name}"
+            for event in self.api.watch(self._path(), version, fieldSelector=selector):
+                if event["type"] == "DELETED":
+                    yield None
+                    return
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    yield event["object"]
             self.sleep(_POLL_S)
 
     def stop(self, name: str, grace_s: float) -> bool:

@@ -16,7 +16,7 @@ from reelspace.train.cluster.manifest import Training, train_job
 from reelspace.train.cluster.pod_log import PodLog
 from reelspace.train.cluster.settings import ClusterSettings
 from reelspace.train.cluster.train_jobs import TrainJobs, condition
-from tests.unit.train.cluster.fake_cluster import JOBS, NAMESPACE, FakeCluster, Fault, until
+from tests.unit.train.cluster.fake_cluster import JOBS, NAMESPACE, PODS, FakeCluster, Fault, until
 
 KEY = "c" * 64
 SHARED = {"volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "store"}}]}
@@ -45,6 +45,10 @@ def wanted(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 
 def made(cluster: FakeCluster) -> int:
     return sum(request == ("POST", JOBS) for request in cluster.requests)
+
+
+def looked_at_pods(cluster: FakeCluster) -> int:
+    return sum(path.startswith(PODS) for _, path in cluster.requests)
 
 
 def test_a_train_job_whose_making_is_answered_by_nothing_is_made_once_and_adopted(cluster: FakeCluster, jobs: TrainJobs, tmp_path: Path):
@@ -84,7 +88,9 @@ def test_a_stopped_train_job_goes_on_only_once_its_pods_have_ended(cluster: Fake
         thread = threading.Thread(target=jobs.ensure, args=(job,))
         thread.start()
         stack.callback(thread.join)
-        until(lambda: [method for method, _ in cluster.requests].count("POST") == 2)
+        until(lambda: made(cluster) == 2)
+        looks = looked_at_pods(cluster)
+        until(lambda: looked_at_pods(cluster) > looks + 1)
         assert cluster.jobs[name]["spec"]["suspend"] is True
         cluster.end_pod("one", "Failed")
     assert cluster.jobs[name]["spec"]["suspend"] is False
