@@ -94,7 +94,7 @@ class KubernetesApi:
     def watch(self, path: str, version: str, **query: str) -> Iterator[Object]:
         """Give events {type, object} after a version, until the server or the network ends it; get the object and watch again then.
 
-        A server that no longer knows the version ends it too, with the status or an event of 410.
+        A server that no longer knows the version ends it too, with the status 410 or after an event of the type ERROR.
 
         Raises:
             PlaceRefused: it does not let us watch.
@@ -107,10 +107,7 @@ class KubernetesApi:
                         raise _refused(response)
                     return
                 for line in response.iter_lines():
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        return
-                    yield event
+                    yield json.loads(line)
         except (httpx.HTTPError, json.JSONDecodeError):
             # Dropped in the midst of an event, perhaps: whoever watches looks again.
             return
