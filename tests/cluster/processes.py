@@ -49,6 +49,10 @@ class Processes:
         self._running[path.name] = process
         return process.pid
 
+    def pids(self) -> dict[str, int]:
+        """The process ids of what was started, by the names of the programs."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def log_of(self, name: str) -> str:
         """What a program has written so far."""
         return self._log(name).read_text(errors="replace")
