@@ -41,14 +41,18 @@ def main() -> int:
 
 def bars(reports: list[DayReport]) -> dict[str, dict[str, object]]:
     """Hold the mean over seeds, and of what must never happen the worst, against what a day may cost and must bring."""
-    change = float(np.mean([report.old_topics_p10_change for report in reports]))
-    new = float(np.mean([report.new_topics_p10 for report in reports]))
+    change = float(np.mean([_defined(report.old_topics_p10_change) for report in reports]))
+    new = float(np.mean([_defined(report.new_topics_p10) for report in reports]))
     missing = sum(report.new_works - report.new_works_found for report in reports)
     return {
         "old_topics_p10_change": {"value": round(change, 4), "bar": LEAST_CHANGE_OF_OLD, "passed": change >= LEAST_CHANGE_OF_OLD},
         "new_topics_p10": {"value": round(new, 4), "bar": LEAST_NEW, "passed": new >= LEAST_NEW},
         "new_works_not_found": {"value": missing, "bar": 0, "passed": missing == 0},
     }
+
+
+def _defined(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ class DayReport:
     new_works_found: int
     seconds_until_found: float
     """After the pipeline had ended, through the gateway and the shards that were running before it began."""
-    old_topics_p10_before: float
-    old_topics_p10: float
-    old_topics_p10_change: float
-    new_topics_p10: float
+    old_topics_p10_before: float | None
+    old_topics_p10: float | None
+    old_topics_p10_change: float | None
+    new_topics_p10: float | None
+    """None where the world is too small to ask."""
     new_topics_named_p10: float
     """Share of the ten hits for a phrase of a new topic that are of it, through the gateway with the new text encoder."""
     samples_known: int
@@ -152,7 +153,7 @@ def _report(before: PipelineRun, after: PipelineRun, new_ids: Sequence[int], sec
         new_labels=len(labels["appended"]),
         new_works_found=len(new_ids),
         seconds_until_found=seconds[1],
-        **{name: float("nan") if figures[name] is None else figures[name] for name in names},
+        **{name: figures[name] for name in names},
         new_topics_named_p10=named,
         samples_known=int(after.artifact("shards").run_facts()["metrics"]["known"]),
         update_seconds=seconds[0],

@@ -84,6 +84,8 @@ def follow_run(given: Sequence[str], log: Path, console: Console) -> tuple[Journ
         done = _follow(process, log, console)
     finally:
         code = stop(process) if process.poll() is None else process.returncode
+        if process.stdout is not None:
+            process.stdout.close()
     if not done:
         raise _failure(code, log)
     return done
