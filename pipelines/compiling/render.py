@@ -62,4 +62,8 @@ def file_name(pipeline: str, format_name: str) -> str:
 def _dump(documents: list[dict[str, Any]]) -> str:
     import yaml  # type: ignore[import-untyped]  # optional dependency of the `pipelines` extra
 
-    return str(yaml.dump_all(documents, sort_keys=True))
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        """A dumper of our own: libraries change how everybody's writes texts."""
+
+    Dumper.add_representer(str, yaml.representer.SafeRepresenter.represent_str)
+    return str(yaml.dump_all(documents, Dumper=Dumper, sort_keys=True))

@@ -11,6 +11,7 @@ import yaml
 from kfp import compiler
 
 from pipelines.argo import ArgoOptions, S3Options, to_workflow_template, to_yaml
+from tests.pipelines.shapes.base import Expected
 
 FOLDER: Final = Path(__file__).resolve().parent
 NAMES: Final = (
@@ -47,6 +48,12 @@ def compile_documents(pipeline: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def shape_template(name: str, options: ArgoOptions = OPTIONS) -> dict[str, Any]:
     """Convert a shape."""
     return to_workflow_template(*_documents(name), options)
+
+
+def expected_of(name: str) -> Expected:
+    """Give what a cluster must show after a run of a shape."""
+    expected: Expected = importlib.import_module(f"tests.pipelines.shapes.{name}").EXPECTED
+    return expected
 
 
 @cache
