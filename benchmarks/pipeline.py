@@ -27,7 +27,7 @@ from reelspace.runs.local import PipelineRun, run_pipeline  # noqa: E402
 from reelspace.steps.presets import journey_preset  # noqa: E402
 
 NUM_WORKS = 60
-ROUNDS = 5
+ROUNDS = 3
 MOST_SECONDS_PER_STEP = 1.5
 
 
