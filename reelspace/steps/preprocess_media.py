@@ -118,21 +118,28 @@ def _preprocess(run: StepRun, media_root: str, settings: MediaSettings, known: K
             _note(ledger, work, row)
         bar.advance(num_resumed)
         rest = works[num_resumed:]
-        for work, answer in zip(rest, _samples(rest, media_root, settings, known), strict=True):
+        is_known = [known.has(work.words, work.sha256) for work in rest]
+        for work, answer in zip(rest, _samples(rest, is_known, media_root, settings, known), strict=True):
             _note(ledger, work, _write(writer, work, answer))
             bar.advance()
     writer.close()
     _check(ledger, len(works))
     writer.publish(run.output("shards"))
     ledger.write(run.output("shards"))
-    num_known = sum(known.has(work.words, work.sha256) for work in rest)
-    counts = {"in": len(works), "out": ledger.num_out, "quarantined": ledger.num_quarantined, "resumed": num_resumed, "known": num_known}
+    counts = {
+        "in": len(works),
+        "out": ledger.num_out,
+        "quarantined": ledger.num_quarantined,
+        "resumed": num_resumed,
+        "known": sum(is_known),
+    }
     return {**counts, **_figures(writer)}
 
 
-def _samples(works: Sequence[Work], media_root: str, settings: MediaSettings, known: KnownSamples) -> Iterator[Packed | Refused]:
+def _samples(
+    works: Sequence[Work], is_known: Sequence[bool], media_root: str, settings: MediaSettings, known: KnownSamples
+) -> Iterator[Packed | Refused]:
     """Give one answer per work, in order; what is not known yet is decoded."""
-    is_known = [known.has(work.words, work.sha256) for work in works]
     decoded = _decode([work for work, has in zip(works, is_known, strict=True) if not has], media_root, settings)
     for work, has in zip(works, is_known, strict=True):
         yield known.sample(work.words.video_id) if has else next(decoded)
