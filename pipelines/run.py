@@ -1,9 +1,10 @@
-"""Run a pipeline on this machine: kfp's local runner, one process per step, artifacts that carry manifests only.
+"""Run a pipeline: by kfp's local runner, one process or container per step, or in a place that goes on by itself, which is followed.
 
-`python -m pipelines.run NAME --store DIR --tables DIR --work DIR [--truth DIR] [--settings JSON-FILE] [--argument NAME=VALUE]...`
+`python -m pipelines.run NAME --store DIR --tables DIR --work DIR [--truth DIR] [--settings JSON-FILE] [--argument NAME=VALUE]...
+[--where process|podman|argo|kfp] [--place JSON-FILE] [--detach]`
 
-Bytes live in the store, so a second run reuses every step whose key is known. The last line printed is one JSON object with the steps;
-exit codes are those of the step that failed.
+Artifacts carry manifests only, bytes live in the store, so a second run reuses every step whose key is known. The output is the same in
+every place: the JSON lines of the steps, and a last one with what they did; exit codes are those of the step that failed.
 """
 
 import argparse
@@ -16,27 +17,52 @@ import sys
 import uuid
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipelines.compiling.build import parameters_of
 from pipelines.compiling.definitions import pipeline_names
+from pipelines.places import Run, container_module, remote_module
 from pipelines.steps import steps_of
-from reelspace.core.errors import InternalError, ReelspaceError, SettingError, TemporaryError, UserError
+from reelspace.core.errors import ArtifactMissing, ReelspaceError, SettingError, TemporaryError
 from reelspace.core.locks import locked_directory
 from reelspace.core.processes import die_with
 from reelspace.core.program import run_main
 from reelspace.core.step_records import JournalEntry, read_journal
-from reelspace.core.store import open_store
-from reelspace.runs.record import RunRecord, write_record
-
-KIND_OF_EXIT: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryError}
+from reelspace.core.store import Store, open_store
+from reelspace.runs.control import read_log, settled
+from reelspace.runs.outcome import failure
+from reelspace.runs.record import EXIT_CANCELLED, RunRecord, read_record, write_record
+from reelspace.runs.where import REMOTE, WHERE
 
 
 def main() -> None:
     """Parse the arguments, run, print the journal."""
+    args = _parser().parse_args()
+    pipeline = getattr(importlib.import_module(f"pipelines.{args.pipeline}"), args.pipeline)
+    steps = steps_of(pipeline)
+    given = {**read_places(args), **read_sections(args.settings, steps), **read_arguments(args.argument)}
+    check_parameters(pipeline, given)
+    if os.environ.get("REELSPACE_SUPERVISOR_PID"):
+        die_with(int(os.environ["REELSPACE_SUPERVISOR_PID"]))
+    run, store = Run(_record(args, steps), given, args.store, args.work), open_store(args.store)
+    args.work.mkdir(parents=True, exist_ok=True)
+    with recorded(store, run.record):
+        if args.where in REMOTE:
+            remote = run_there(run, store, detach=args.detach)
+            if args.detach:
+                print(json.dumps({"event": "pipeline_started", "run": run.record.run_id, "remote": remote.remote}))
+                return
+        else:
+            with locked_directory(args.work):
+                run_here(run, pipeline, store)
+    entries = read_journal(store, run.record.run_id)
+    print(json.dumps({"event": "pipeline_done", "run": run.record.run_id, "steps": [asdict(entries[step]) for step in steps]}))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline", choices=pipeline_names())
     parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix that holds all bytes")
@@ -45,48 +71,54 @@ def main() -> None:
     parser.add_argument("--settings", default="", help="JSON file: one section per step")
     parser.add_argument("--argument", action="append", default=[], metavar="NAME=VALUE", help="another parameter of the pipeline")
     parser.add_argument("--work", required=True, type=Path, help="directory for kfp's own files")
+    parser.add_argument("--where", choices=WHERE, default="process", help="what runs the steps (default: processes of this machine)")
+    parser.add_argument("--place", default="", help="JSON file: settings of that place")
+    parser.add_argument("--detach", action="store_true", help="end once the run is handed over to a place that goes on by itself")
     parser.add_argument("--run-id", default="", help="32 hex digits that name the run; empty: drawn")
     parser.add_argument("--log", default="", help="where the output of this command goes, for the record of the run")
-    args = parser.parse_args()
-    pipeline = getattr(importlib.import_module(f"pipelines.{args.pipeline}"), args.pipeline)
-    steps = steps_of(pipeline)
-    given = {**read_places(args), **read_sections(args.settings, steps), **read_arguments(args.argument)}
-    check_parameters(pipeline, given)
-    if os.environ.get("REELSPACE_SUPERVISOR_PID"):
-        die_with(int(os.environ["REELSPACE_SUPERVISOR_PID"]))
-    args.work.mkdir(parents=True, exist_ok=True)
-    with locked_directory(args.work), recorded(args, steps) as run_id:
-        done = run_pipeline(args, pipeline, given, Run(run_id, steps))
-        print(json.dumps({"event": "pipeline_done", "run": run_id, "steps": done}))
+    return parser
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run: its id, and the steps that leave a word in its journal."""
-
-    id: str
-    steps: tuple[str, ...]
+def _record(args: argparse.Namespace, steps: Sequence[str]) -> RunRecord:
+    if args.detach and args.where not in REMOTE:
+        raise SettingError(f"--detach: expected a place that goes on by itself ({', '.join(sorted(REMOTE))}), got {args.where}")
+    given = [f"--{name}={getattr(args, name)}" for name in ("store", "tables", "truth", "settings", "work", "where", "place")]
+    arguments = [args.pipeline, *given, *(f"--argument={one}" for one in args.argument)]
+    record = RunRecord.begin(args.run_id or uuid.uuid4().hex, args.pipeline, steps, arguments, args.log)
+    return record.at(args.where, read_file(args.place, "--place"))
 
 
 @contextmanager
-def recorded(args: argparse.Namespace, steps: Sequence[str]) -> Iterator[str]:
-    """Keep the record of a run while the block runs it; gives its id."""
-    store = open_store(args.store)
-    given = [f"--{name}={getattr(args, name)}" for name in ("store", "tables", "truth", "settings", "work")]
-    arguments = [args.pipeline, *given, *(f"--argument={one}" for one in args.argument)]
-    record = RunRecord.begin(args.run_id or uuid.uuid4().hex, args.pipeline, steps, arguments, args.log)
+def recorded(store: Store, record: RunRecord) -> Iterator[None]:
+    """Keep the record of a run while the block runs it, or hands it over; an end that is written already stays."""
     write_record(store, record)
     try:
-        yield record.run_id
+        yield
     except ReelspaceError as error:
-        write_record(store, record.ended(error.exit_code, str(error)))
+        known = read_record(store, record.run_id)
+        if known.exit_code is None:
+            write_record(store, known.ended(error.exit_code, str(error)))
         raise
-    write_record(store, record.ended(0))
+    known = read_record(store, record.run_id)
+    if not known.is_remote:
+        write_record(store, known.ended(0))
+
+
+def read_file(path: str, what: str) -> str:
+    """Read a file of settings; "" where none is named.
+
+    Raises:
+        ArtifactMissing: it is not there.
+    """
+    if path and not Path(path).is_file():
+        raise ArtifactMissing(f"{what} {path}: no such file")
+    return Path(path).read_text() if path else ""
 
 
 def read_places(args: argparse.Namespace) -> dict[str, str]:
-    """Give the places of the input as parameters; those that are not given are left out."""
-    tables, truth = (str(Path(place).resolve()) if place else "" for place in (args.tables, args.truth))
+    """Give the places of the input as parameters; those that are not given are left out, those of other machines stay as they are."""
+    is_here = args.where not in REMOTE
+    tables, truth = (str(Path(one).resolve()) if one and is_here and "://" not in one else one for one in (args.tables, args.truth))
     return {name: place for name, place in (("tables_uri", tables), ("media_root", tables), ("truth_uri", truth)) if place}
 
 
@@ -115,49 +147,69 @@ def read_arguments(given: Sequence[str]) -> dict[str, str]:
 
 def read_sections(path: str, steps: Sequence[str]) -> dict[str, str]:
     """Read the settings file and give each step's section as JSON text."""
-    sections = json.loads(Path(path).read_text()) if path else {}
+    sections = json.loads(read_file(path, "--settings") or "{}")
     for name in sections:
         if name not in steps:
             raise SettingError(f"settings: expected one section per step, got {name!r}; steps are {', '.join(steps)}")
     return {f"{name}_settings": json.dumps(section) for name, section in sections.items()}
 
 
-def run_pipeline(args: argparse.Namespace, pipeline: Any, parameters: Mapping[str, str], run: Run) -> list[dict[str, object]]:
-    """Run every step in order; give the journal."""
+def run_here(run: Run, pipeline: Any, store: Store) -> None:
+    """Run every step in order, as processes or containers of this machine.
+
+    Raises:
+        ReelspaceError: as the failed step ended.
+    """
     from kfp import local  # optional dependency of the `pipelines` extra
 
-    store = open_store(args.store)
-    scratch = args.work.resolve() / "tmp"
+    scratch = run.work.resolve() / "tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    os.environ |= {
-        "REELSPACE_STORE": args.store,
-        "REELSPACE_RUN_ID": run.id,
-        "REELSPACE_SUPERVISOR_PID": str(os.getpid()),
-        "TMPDIR": str(scratch),
-    }
+    os.environ |= {**run.environment, "REELSPACE_SUPERVISOR_PID": str(os.getpid()), "TMPDIR": str(scratch)}
     warnings.filterwarnings("ignore", module="kfp")
     logging.getLogger().setLevel(logging.WARNING)
-    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(args.work / "kfp"), raise_on_error=True)
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.work / "kfp"), raise_on_error=True)
     empty = {name: "" for name in ("tables_uri", "media_root") if name in parameters_of(pipeline)}
     try:
-        pipeline(**empty | parameters)
+        with container_module().containers(run) if run.record.where == "podman" else nullcontext():
+            pipeline(**empty | dict(run.parameters))
     except RuntimeError as error:
-        raise failure(read_journal(store, run.id), run.steps, store.url) from error
+        raise failure(read_journal(store, run.record.run_id), run.record.steps, store.url) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(args.work / "kfp", ignore_errors=True)
-    entries = read_journal(store, run.id)
-    return [asdict(entries[step]) for step in run.steps]
+        shutil.rmtree(run.work / "kfp", ignore_errors=True)
 
 
-def failure(entries: dict[str, JournalEntry], steps: Sequence[str], store_url: str) -> ReelspaceError:
-    """Turn the failed step's journal entry into its error; kfp itself only says that a task failed."""
-    for entry in entries.values():
-        if entry.exit_code:
-            return KIND_OF_EXIT.get(entry.exit_code, InternalError)(f"step {entry.step}: {entry.message}")
-    killed = next(step for step in steps if step not in entries)
-    return TemporaryError(f"step {killed} was ended from outside and left no word; run again with the same store {store_url} to resume")
+def run_there(run: Run, store: Store, *, detach: bool) -> RunRecord:
+    """Hand a run over to its place and follow it to its end; give its record.
+
+    Raises:
+        ReelspaceError: as the failed step ended; TemporaryError when the run was cancelled.
+    """
+    record = run.record.known_as(remote_module(run.record.where).start(run))
+    write_record(store, record)
+    if detach:
+        return record
+    told = set()
+    for line in read_log(record, follow=True):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        told |= {step for step in record.steps if line.startswith('{"') and f'"step": "{step}"' in line}
+    entries = read_journal(store, record.run_id)
+    for step in record.steps:
+        # Its pod, and its log with it, may have gone before it was read.
+        if step in entries and step not in told:
+            print(json.dumps({"event": "step", "seconds": entries[step].wall_seconds, **asdict(entries[step])}))
+    ended = settled(store, record)
+    if ended.exit_code:
+        raise _error(ended, entries, store.url)
+    return ended
+
+
+def _error(record: RunRecord, entries: Mapping[str, JournalEntry], store_url: str) -> ReelspaceError:
+    if record.exit_code == EXIT_CANCELLED:
+        return TemporaryError(f"run {record.run_id} was cancelled; `reelspace pipeline retry {record.run_id}` goes on")
+    return failure(entries, record.steps, store_url)
 
 
 if __name__ == "__main__":

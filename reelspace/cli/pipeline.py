@@ -1,18 +1,23 @@
 """`reelspace pipeline`: run pipelines of the checkout, and see how runs stand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from reelspace.runs.where import REMOTE, Where
 
 app = typer.Typer(help="Pipelines of the checkout: list, compile, run, and look after runs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the pipeline; `reelspace pipeline list` shows what there is.")]
 StoreUrl = Annotated[str, typer.Option("--store", envvar="REELSPACE_STORE", help="Directory or s3://bucket/prefix that holds all bytes.")]
 Work = Annotated[Path, typer.Option(help="Directory for scratch files and logs.")]
-Tables = Annotated[Path | None, typer.Option(help="Directory of the input tables.")]
-Truth = Annotated[Path | None, typer.Option(help="Root of a generated world, read by evaluate only.")]
+WherePlace = Annotated[Where, typer.Option(help="What runs the steps: processes or containers of this machine, Argo, Kubeflow Pipelines.")]
+PlaceFile = Annotated[Path | None, typer.Option("--place", help="JSON file: settings of that place.")]
+Tables = Annotated[str | None, typer.Option(help="Directory of the input tables, as the steps see it, or s3://bucket/prefix.")]
+Truth = Annotated[str | None, typer.Option(help="Root of a generated world, as the steps see it; read by evaluate only.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="JSON file: one section per step.")]
 Arguments = Annotated[list[str] | None, typer.Option("--argument", help="NAME=VALUE of another parameter of the pipeline.")]
 Run = Annotated[str, typer.Argument(help="Id of a run or its beginning; `last` is the newest.")]
@@ -35,39 +40,58 @@ def compile_pipelines(context: typer.Context) -> None:
     raise typer.Exit(checkout_program("kfp_compile.py", context.args))
 
 
-@app.command()
-def run(
-    name: Name,
-    store: StoreUrl,
-    work: Work,
-    tables: Tables = None,
-    truth: Truth = None,
-    settings: SettingsFile = None,
-    argument: Arguments = None,
-) -> None:
-    """Run a pipeline on this machine, one process per step, and follow it; steps whose key is known are reused."""
-    _follow(_given(name, store, work, (tables, truth, settings), argument or []), work)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What to run, with what and where: arguments of `pipelines.run`, and the folder of the logs."""
+
+    given: tuple[str, ...]
+    work: Path
+    where: Where
+
+
+def _with_options(command: Callable[[_Asked], None]) -> Callable[..., None]:
+    """Give a command the options that say what to run, with what and where."""
+
+    def asking(
+        name: Name,
+        store: StoreUrl,
+        work: Work,
+        where: WherePlace = "process",
+        place: PlaceFile = None,
+        tables: Tables = None,
+        truth: Truth = None,
+        settings: SettingsFile = None,
+        argument: Arguments = None,
+    ) -> None:
+        files = {"settings": settings, "place": place}
+        given = [name, f"--store={_seen(store, 'process')}", f"--work={work.resolve()}", f"--where={where}"]
+        given += [f"--{option}={file.resolve()}" for option, file in files.items() if file is not None]
+        given += [f"--{option}={_seen(root, where)}" for option, root in (("tables", tables), ("truth", truth)) if root is not None]
+        command(_Asked((*given, *(f"--argument={one}" for one in argument or [])), work, where))
+
+    # By hand: a wrapper that says what it wraps is taken for that by typer.
+    asking.__name__, asking.__doc__ = command.__name__, command.__doc__
+    return asking
 
 
 @app.command()
-def submit(
-    name: Name,
-    store: StoreUrl,
-    work: Work,
-    tables: Tables = None,
-    truth: Truth = None,
-    settings: SettingsFile = None,
-    argument: Arguments = None,
-) -> None:
-    """Start a pipeline on this machine and leave it to itself; prints the id of the run."""
+@_with_options
+def run(asked: _Asked) -> None:
+    """Run a pipeline and follow it; steps whose key is known are reused."""
+    _follow(asked.given, asked.work)
+
+
+@app.command()
+@_with_options
+def submit(asked: _Asked) -> None:
+    """Start a pipeline and leave it to itself; prints the id of the run."""
     import uuid
 
-    from reelspace.runs.local import start_run
+    from reelspace.runs.local import hand_over, start_run
 
     run_id = uuid.uuid4().hex
-    start_run(
-        [*_given(name, store, work, (tables, truth, settings), argument or []), f"--run-id={run_id}"], work / "logs" / f"{run_id}.log"
-    )
+    start = hand_over if asked.where in REMOTE else start_run
+    start([*asked.given, f"--run-id={run_id}"], asked.work / "logs" / f"{run_id}.log")
     typer.echo(run_id)
 
 
@@ -79,20 +103,21 @@ def status(
 ) -> None:
     """Tell how runs stand, or one of them step by step."""
     from reelspace.core.store import open_store
+    from reelspace.runs.control import live_steps, settled, settled_all
     from reelspace.runs.record import find_record, read_records, step_states
     from reelspace.runs.table import records_table, shown, steps_table
 
     opened = open_store(store)
     if run is None:
-        shown(records_table(read_records(opened)), as_json=as_json)
+        shown(records_table(settled_all(opened, read_records(opened))), as_json=as_json)
     else:
-        record = find_record(opened, run)
-        shown(steps_table(record, step_states(opened, record)), as_json=as_json)
+        record = settled(opened, find_record(opened, run))
+        shown(steps_table(record, step_states(opened, record), live_steps(record)), as_json=as_json)
 
 
 @app.command()
 def logs(run: Run, store: StoreUrl, follow: Annotated[bool, typer.Option("--follow", help="Go on while the run does.")] = False) -> None:
-    """Print the log of a run that was started on this machine."""
+    """Print the log of a run: of one that was started on this machine, or that another place runs."""
     from reelspace.core.store import open_store
     from reelspace.runs.control import read_log
     from reelspace.runs.record import find_record
@@ -103,7 +128,7 @@ def logs(run: Run, store: StoreUrl, follow: Annotated[bool, typer.Option("--foll
 
 @app.command()
 def cancel(run: Run, store: StoreUrl) -> None:
-    """End a run of this machine; what its steps finished is kept, and what a training saved."""
+    """End a run; what its steps finished is kept, and what a training saved."""
     from reelspace.core.store import open_store
     from reelspace.runs.control import cancel_run
 
@@ -114,18 +139,22 @@ def cancel(run: Run, store: StoreUrl) -> None:
 def retry(run: Run, store: StoreUrl) -> None:
     """Run again what a run ran, and follow it; finished steps are reused."""
     from reelspace.core.store import open_store
-    from reelspace.runs.control import arguments_again
+    from reelspace.runs.control import arguments_again, retry_there, settled
     from reelspace.runs.record import find_record
 
-    record = find_record(open_store(store), run)
-    _follow(arguments_again(record), Path(next(one for one in record.arguments if one.startswith("--work=")).partition("=")[2]))
+    opened = open_store(store)
+    record = settled(opened, find_record(opened, run))
+    given = arguments_again(record)
+    if again := retry_there(opened, record):
+        typer.echo(f"run {again.run_id}")
+        logs(again.run_id, store, follow=True)
+        return
+    _follow(given, Path(next(one for one in record.arguments if one.startswith("--work=")).partition("=")[2]))
 
 
-def _given(name: str, store: str, work: Path, places: tuple[Path | None, Path | None, Path | None], arguments: Sequence[str]) -> list[str]:
-    given = [name, f"--store={store if store.startswith('s3://') else Path(store).resolve()}", f"--work={work.resolve()}"]
-    named = zip(("tables", "truth", "settings"), places, strict=True)
-    given += [f"--{option}={place.resolve()}" for option, place in named if place is not None]
-    return [*given, *(f"--argument={one}" for one in arguments)]
+def _seen(root: str, where: Where) -> str:
+    """Give a directory as the steps see it: on this machine from the root on, elsewhere as it was said."""
+    return root if where in REMOTE or "://" in root else str(Path(root).resolve())
 
 
 def _follow(given: Sequence[str], work: Path) -> None:

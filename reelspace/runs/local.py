@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine as a child process, which is followed or goes on by itself.
+"""Starts a pipeline by a child process, which is followed, goes on by itself, or hands the run over to another place and ends.
 
 The library never imports kfp: `python -m pipelines.run` of the checkout does, in a process of its own.
 """
@@ -14,13 +14,13 @@ import orjson
 from rich.console import Console
 
 from reelspace.core.artifacts import Artifact, open_artifact
-from reelspace.core.errors import InternalError, ReelspaceError, TemporaryError, UserError
+from reelspace.core.errors import ReelspaceError, UserError
 from reelspace.core.processes import child, stop
 from reelspace.core.step_records import JournalEntry
 from reelspace.core.store import open_store
+from reelspace.runs.outcome import error_of_exit
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ERROR_OF_EXIT: dict[int, type[ReelspaceError]] = {2: UserError, 75: TemporaryError}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,21 @@ def start_run(given: Sequence[str], log: Path) -> None:
         )
 
 
+def hand_over(given: Sequence[str], log: Path) -> None:
+    """Let `pipelines.run` with these arguments hand a run over to a place that goes on by itself, and wait until it has.
+
+    Raises:
+        UserError, TemporaryError, InternalError: it was not taken; the log says more.
+    """
+    check_checkout()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        command = [*_command(given, log), "--detach"]
+        code = subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
+    if code:
+        raise _failure(code, log)
+
+
 def checkout_program(name: str, given: Sequence[str]) -> int:
     """Run a program of the checkout with our terminal as its own; gives its exit code."""
     check_checkout()
@@ -164,4 +179,4 @@ def _event(line: bytes) -> dict[str, object]:
 def _failure(code: int, log_path: Path) -> ReelspaceError:
     lines = log_path.read_text(errors="replace").strip().splitlines()
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-    return ERROR_OF_EXIT.get(code, InternalError)(f"{last.removeprefix('error: ')} (log: {log_path})")
+    return error_of_exit(code)(f"{last.removeprefix('error: ')} (log: {log_path})")

@@ -16,6 +16,7 @@ from reelspace.core.errors import ArtifactMissing, UserError
 from reelspace.core.settings import Settings, read
 from reelspace.core.step_records import JournalEntry, read_journal
 from reelspace.core.store import Store
+from reelspace.runs.where import Where
 
 RECORDS = "runs/records/"
 EXIT_CANCELLED = 143
@@ -23,20 +24,23 @@ State = Literal["running", "done", "failed", "cancelled", "lost"]
 
 
 class RunRecord(Settings):
-    """One run of a pipeline on a machine."""
+    """One run of a pipeline: started by a process of a machine, which runs it or hands it over to another place."""
 
     run_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="Names the run.")
     pipeline: str = Field(description="Name of the pipeline.")
     steps: tuple[str, ...] = Field(description="Its steps.")
     arguments: tuple[str, ...] = Field(description="Arguments of pipelines.run, so that it can be started again.")
     log: str = Field(description="Path of its log on its host; empty where it goes elsewhere.")
-    host: str = Field(description="Machine it runs on.")
-    pid: int = Field(ge=1, description="Process that runs it.")
+    host: str = Field(description="Machine it was started on.")
+    pid: int = Field(ge=1, description="Process that runs it, or follows it where it runs elsewhere.")
     process_start: int = Field(ge=0, description="When that process started, in ticks since the machine did: process ids come again.")
     started_at: str = Field(description="ISO 8601, UTC.")
     ended_at: str | None = Field(None, description="ISO 8601, UTC; None while it runs, or when it was killed.")
     exit_code: int | None = Field(None, description="How it ended.")
     message: str = Field("", description="What went wrong.")
+    where: Where = Field("process", description="Kind of place it runs in.")
+    place: str = Field("", description="Settings of that place as JSON; they name files with secrets and hold none. Empty: its defaults.")
+    remote: dict[str, str] = Field({}, description="What names the run there; empty where it runs on its host, or is not there yet.")
 
     @classmethod
     def begin(cls, run_id: str, pipeline: str, steps: Sequence[str], arguments: Sequence[str], log: str) -> "RunRecord":
@@ -58,17 +62,31 @@ class RunRecord(Settings):
         """Give the record of the run at its end."""
         return self.model_copy(update={"ended_at": _now(), "exit_code": exit_code, "message": message})
 
+    def at(self, where: Where, place: str) -> "RunRecord":
+        """Give the record of the run in another kind of place, with that place's settings as JSON."""
+        return self.model_copy(update={"where": where, "place": place})
+
+    def known_as(self, remote: Mapping[str, str]) -> "RunRecord":
+        """Give the record of the run with what names it in its place."""
+        return self.model_copy(update={"remote": dict(remote)})
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it was handed over to a place that goes on by itself, and is asked how it stands (runs/remote.py)."""
+        return bool(self.remote)
+
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine."""
+        """Whether it was started on this machine."""
         return self.host == socket.gethostname()
 
     @property
     def state(self) -> State:
-        """How it stands; of a run on another machine that has not ended, only that it was started is known."""
+        """How it stands; of a run on another machine, or in another place, that has not ended, only that it was started is known."""
         if self.exit_code is not None:
             return "done" if self.exit_code == 0 else "cancelled" if self.exit_code == EXIT_CANCELLED else "failed"
-        return "running" if not self.is_here or process_start(self.pid) == self.process_start else "lost"
+        is_known_here = self.is_here and not self.is_remote
+        return "running" if not is_known_here or process_start(self.pid) == self.process_start else "lost"
 
 
 def process_start(pid: int) -> int | None:
@@ -85,6 +103,11 @@ def process_start(pid: int) -> int | None:
 def write_record(store: Store, record: RunRecord) -> None:
     """Write a record, over an older state of it."""
     store.put(f"{RECORDS}{record.run_id}.json", record.model_dump_json(indent=1).encode())
+
+
+def read_record(store: Store, run_id: str) -> RunRecord:
+    """Give the record of a run by its whole id."""
+    return read(RunRecord, store.get(f"{RECORDS}{run_id}.json").decode())
 
 
 def read_records(store: Store) -> list[RunRecord]:

@@ -7,6 +7,7 @@ import orjson
 
 from reelspace.core.step_records import JournalEntry
 from reelspace.runs.record import RunRecord
+from reelspace.runs.remote import LiveStep
 
 Rows = Sequence[Mapping[str, Any]]
 SHOWN_DIGITS: Final = 12
@@ -14,13 +15,17 @@ SHOWN_DIGITS: Final = 12
 
 def records_table(records: Sequence[RunRecord]) -> Rows:
     """Give one row per run."""
-    names = ("run_id", "pipeline", "state", "started_at", "ended_at", "exit_code", "message")
+    names = ("run_id", "pipeline", "where", "state", "started_at", "ended_at", "exit_code", "message")
     return [{name: getattr(record, name) for name in names} for record in records]
 
 
-def steps_table(record: RunRecord, states: Mapping[str, JournalEntry | None]) -> Rows:
-    """Give one row per step of a run; one that has not ended is `open` while the run goes on, else `not run`."""
-    return [_step(name, entry, record) for name, entry in states.items()]
+def steps_table(record: RunRecord, states: Mapping[str, JournalEntry | None], live: Mapping[str, LiveStep] | None = None) -> Rows:
+    """Give one row per step of a run; one that has not ended is `open` while the run goes on, else `not run`.
+
+    Args:
+        live: what its place says of steps while it runs; it knows better than the journal, where the last try of a step stands.
+    """
+    return [_step(name, entry, record, (live or {}).get(name)) for name, entry in states.items()]
 
 
 def shown(rows: Rows, *, as_json: bool) -> None:
@@ -43,7 +48,9 @@ def _text(name: str, value: object) -> str:
     return "" if value is None else str(value).replace("\n", " ")
 
 
-def _step(name: str, entry: JournalEntry | None, record: RunRecord) -> Mapping[str, Any]:
+def _step(name: str, entry: JournalEntry | None, record: RunRecord, live: LiveStep | None) -> Mapping[str, Any]:
+    if live is not None and (entry is None or live.state in ("waiting", "running")):
+        return {"step": name, "state": live.state, "seconds": None, "outputs": "", "message": live.message}
     if entry is None:
         state = "open" if record.state == "running" else "not run"
         return {"step": name, "state": state, "seconds": None, "outputs": "", "message": ""}

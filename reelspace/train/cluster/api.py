@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from reelspace.core.errors import PlaceRefused, ServerUnavailable
-from reelspace.train.cluster.settings import ClusterSettings
+from reelspace.train.cluster.settings import ApiSettings, ClusterSettings
 
 Object = dict[str, Any]
 
@@ -41,12 +41,17 @@ class ApiPlace:
         Raises:
             PlaceRefused: this process runs in no pod with a service account, and the settings name no API, or no namespace.
         """
+        return cls.at(cluster.api, cluster.namespace, variables, account)
+
+    @classmethod
+    def at(cls, api: ApiSettings | None, namespace: str | None, variables: Mapping[str, str], account: Path = _ACCOUNT) -> "ApiPlace":
+        """Give the API of these settings, or that of the cluster this process runs in; see `of`."""
         namespace_file = account / "namespace"
-        namespace = cluster.namespace or (namespace_file.read_text().strip() if namespace_file.is_file() else "")
+        namespace = namespace or (namespace_file.read_text().strip() if namespace_file.is_file() else "")
         if not namespace:
             raise PlaceRefused(f"no namespace: expected `namespace`, for this is no pod with a service account ({namespace_file})")
-        if cluster.api is not None:
-            return cls(cluster.api.url.rstrip("/"), namespace, cluster.api.token_file, cluster.api.ca_file)
+        if api is not None:
+            return cls(api.url.rstrip("/"), namespace, api.token_file, api.ca_file)
         host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
         if not host or not (account / "token").is_file():
             raise PlaceRefused("no Kubernetes API: expected to run in a pod with a service account, or `api` in the settings")

@@ -1,0 +1,151 @@
+"""A run as a Workflow of Argo: how it stands, what its pods say, its end. Over the API of Kubernetes alone."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from reelspace.core.errors import ArtifactMissing, ReelspaceError
+from reelspace.core.store import open_source
+from reelspace.runs.argo_logs import PodLogs
+from reelspace.runs.record import RunRecord, State
+from reelspace.runs.remote import LiveStep
+from reelspace.train.cluster.api import ApiPlace, KubernetesApi, Object
+from reelspace.train.cluster.settings import ApiSettings
+
+API_VERSION: Final = "argoproj.io/v1alpha1"
+PATIENCE_S: Final = 60.0
+_NODE_ID = "workflows.argoproj.io/node-id"
+_TAIL_LINES = 50
+_STATES: Mapping[str, State] = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
+_LIVE: Mapping[str, Literal["running", "done", "failed"]] = {
+    "Running": "running",
+    "Succeeded": "done",
+    "Failed": "failed",
+    "Error": "failed",
+}
+
+
+def connect(remote: Mapping[str, str], patience_s: float = PATIENCE_S) -> KubernetesApi:
+    """Open the API that a run's `remote` names: `namespace`, and `url`, `token_file`, `ca_file`; without `url` that of our own pod.
+
+    Raises:
+        PlaceRefused: no URL, and this process runs in no pod with a service account.
+    """
+    token_file, ca_file = (Path(remote[name]) if remote.get(name) else None for name in ("token_file", "ca_file"))
+    api = ApiSettings(url=remote["url"], token_file=token_file, ca_file=ca_file) if remote.get("url") else None
+    return KubernetesApi(ApiPlace.at(api, remote["namespace"], os.environ), patience_s)
+
+
+def workflow_path(namespace: str, name: str = "") -> str:
+    """Give the path of the workflows of a namespace, or of one of them, in the API."""
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/workflows{f'/{name}' if name else ''}"
+
+
+class ArgoRuns:
+    """Runs that are Workflows (see RemotePlace); `remote` holds `workflow`, what `connect` reads, and `logs`, the bucket of kept logs."""
+
+    def state(self, record: RunRecord) -> State:
+        """Tell how the workflow stands."""
+        with connect(record.remote) as api:
+            return _state(_workflow(api, record))
+
+    def step_states(self, record: RunRecord) -> dict[str, LiveStep]:
+        """Tell how the steps stand that have a pod, or had one; one that runs with its progress."""
+        with connect(record.remote) as api:
+            nodes, logs = _nodes(_workflow(api, record)), PodLogs(api, record.remote["workflow"])
+            names = {pod["metadata"]["annotations"][_NODE_ID]: str(pod["metadata"]["name"]) for pod in logs.pods()}
+            found = {}
+            for step in record.steps:
+                ours = [node for node in nodes if _step(node) == step]
+                if tries := [node for node in ours if node["type"] == "Pod"]:
+                    pod = names.get(tries[-1]["id"])
+                    said = _progress(logs.tail(pod, _TAIL_LINES)) if pod and tries[-1]["phase"] == "Running" else ""
+                    goes_on = any(node["type"] == "Retry" and node["phase"] in ("Pending", "Running") for node in ours)
+                    found[step] = _live(tries, said, goes_on=goes_on)
+            return found
+
+    def log(self, record: RunRecord, *, follow: bool) -> Iterator[str]:
+        """Give the lines of its steps; of pods that are gone, those that Argo kept in a bucket that our keys open."""
+        with connect(record.remote) as api:
+            logs = PodLogs(api, record.remote["workflow"])
+            if follow:
+                yield from logs.followed(lambda: _state(_workflow(api, record)) != "running")
+                return
+            names = {pod["metadata"]["annotations"][_NODE_ID]: str(pod["metadata"]["name"]) for pod in logs.pods()}
+            for node in _nodes(_workflow(api, record)):
+                if node["type"] == "Pod":
+                    name = names.get(node["id"])
+                    yield from logs.written(name) if name else _kept(node, record.remote.get("logs", ""))
+
+    def cancel(self, record: RunRecord) -> None:
+        """Let Argo end the pods, and start none but an exit handler's."""
+        with connect(record.remote) as api:
+            name = record.remote["workflow"]
+            if api.patch(workflow_path(api.place.namespace, name), {"spec": {"shutdown": "Stop"}}) is None:
+                raise ArtifactMissing(f"no workflow {name} in namespace {api.place.namespace}: it was deleted")
+
+    def retry(self, record: RunRecord) -> RunRecord | None:
+        """Give None: a new workflow with the same arguments does what a retry of Argo's would, for steps know theirs by their keys."""
+        return None
+
+
+def _workflow(api: KubernetesApi, record: RunRecord) -> Object | None:
+    return api.get(workflow_path(api.place.namespace, record.remote["workflow"]))
+
+
+def _state(workflow: Object | None) -> State:
+    if workflow is None:
+        return "lost"
+    state = _STATES.get(workflow.get("status", {}).get("phase", ""), "running")
+    return "cancelled" if state == "failed" and workflow["spec"].get("shutdown") else state
+
+
+def _nodes(workflow: Object | None) -> list[Object]:
+    """Give the nodes of a workflow, the one that started first at the head."""
+    nodes = ((workflow or {}).get("status", {}).get("nodes") or {}).values()
+    return sorted(nodes, key=lambda node: (str(node.get("startedAt")), str(node["id"])))
+
+
+def _step(node: Object) -> str:
+    # The converter gives a template the name of its task; kfp numbers a component that is called again.
+    return re.sub(r"-\d+$", "", str(node.get("templateName", ""))).replace("-", "_")
+
+
+def _live(tries: Sequence[Object], said: str, *, goes_on: bool) -> LiveStep:
+    state = _LIVE.get(tries[-1]["phase"], "waiting")
+    message = said or str(tries[-1].get("message") or "")
+    words = [f"try {len(tries)}"] if len(tries) > 1 else []
+    if state == "failed" and goes_on:
+        return LiveStep("waiting", "; ".join([*words, f"tried again after: {message}"]))
+    return LiveStep(state, "; ".join([*words, *([message] if message and state != "done" else [])]))
+
+
+def _progress(lines: Sequence[str]) -> str:
+    """Give the last word on progress among lines of a log."""
+    for line in reversed(lines):
+        if line.startswith('{"') and '"progress"' in line:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event.get("event") == "progress":
+                return f"{event['what']}: {event['done']} of {event['total']}"
+    return ""
+
+
+def _kept(node: Object, bucket: str) -> Iterator[str]:
+    """Give the log of a pod that is gone, or a line that says where it lies."""
+    artifacts = node.get("outputs", {}).get("artifacts", ())
+    key = next((one.get("s3", {}).get("key") for one in artifacts if one["name"] == "main-logs"), None)
+    if key is None or not bucket:
+        yield f"the pod of {node['displayName']} is gone, and its log with it: archive_logs of the place keeps logs\n"
+        return
+    try:
+        text = open_source(bucket).get(key).decode(errors="replace")
+    except ReelspaceError as error:
+        yield f"the log of {node['displayName']} is kept at {bucket}/{key}, which cannot be read: {error}\n"
+        return
+    yield from text.splitlines(keepends=True)
