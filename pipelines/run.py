@@ -37,6 +37,9 @@ from reelspace.runs.outcome import failure
 from reelspace.runs.record import EXIT_CANCELLED, RunRecord, read_record, write_record
 from reelspace.runs.where import REMOTE, WHERE
 
+PLACES = ("tables_uri", "media_root")
+"""Parameters that may be left out: tables_uri is, where import_tables.paths names each file."""
+
 
 def main() -> None:
     """Parse the arguments, run, print the journal."""
@@ -47,7 +50,8 @@ def main() -> None:
     check_parameters(pipeline, given)
     if os.environ.get("REELSPACE_SUPERVISOR_PID"):
         die_with(int(os.environ["REELSPACE_SUPERVISOR_PID"]))
-    run, store = Run(_record(args, steps), given, args.store, args.work), open_store(args.store)
+    empty = {name: "" for name in PLACES if name in parameters_of(pipeline)}
+    run, store = Run(_record(args, steps), empty | given, args.store, args.work), open_store(args.store)
     args.work.mkdir(parents=True, exist_ok=True)
     with recorded(store, run.record):
         if args.where in REMOTE:
@@ -131,8 +135,7 @@ def check_parameters(pipeline: Any, given: Collection[str]) -> None:
     known = parameters_of(pipeline)
     if unknown := sorted(set(given) - set(known)):
         raise SettingError(f"the pipeline has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    # Places may be empty: tables_uri is, where import_tables.paths names each file.
-    missing = [name for name, one in known.items() if name not in (*given, "tables_uri", "media_root") and not one.get("isOptional")]
+    missing = [name for name, one in known.items() if name not in (*given, *PLACES) and not one.get("isOptional")]
     if missing:
         raise SettingError(f"the pipeline needs {', '.join(sorted(missing))}: give --argument NAME=VALUE")
 
@@ -169,10 +172,9 @@ def run_here(run: Run, pipeline: Any, store: Store) -> None:
     warnings.filterwarnings("ignore", module="kfp")
     logging.getLogger().setLevel(logging.WARNING)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(run.work / "kfp"), raise_on_error=True)
-    empty = {name: "" for name in ("tables_uri", "media_root") if name in parameters_of(pipeline)}
     try:
         with container_module().containers(run) if run.record.where == "podman" else nullcontext():
-            pipeline(**empty | dict(run.parameters))
+            pipeline(**run.parameters)
     except RuntimeError as error:
         raise failure(read_journal(store, run.record.run_id), run.record.steps, store.url) from error
     finally:

@@ -37,7 +37,7 @@ def container_template(name: str, component: Spec, executor: Spec, config: Spec,
     where = f"task {name!r}"
     if "importer" in executor:
         raise ArgoRefused(f"{where}: dsl.importer; bring files in by a step, as import_tables does")
-    only(component, {"executorLabel", "inputDefinitions", "outputDefinitions"}, where)
+    only(component, {"executorLabel", "inputDefinitions", "outputDefinitions", "taskConfigPassthroughs"}, where)
     container = only(only(executor, {"container"}, where)["container"], {"image", "command", "args", "env", "resources"}, where)
     for what, word in (("image", container["image"]), *((row["name"], row["value"]) for row in container.get("env", []))):
         if "{{" in word:
@@ -45,6 +45,7 @@ def container_template(name: str, component: Spec, executor: Spec, config: Spec,
     if container["image"].startswith("argostub/"):
         raise ArgoRefused(f"{where}: kubernetes.{container['image'][9:]}; make the claim outside of the pipeline and mount it by name")
     parts = pod_parts(config, where)
+    _mount_claims(parts, options, where)
     inputs, outputs = _inputs(component, given), _outputs(component, where)
     program = _program(container, component, given, where)
     return {
@@ -55,15 +56,11 @@ def container_template(name: str, component: Spec, executor: Spec, config: Spec,
         **({"archiveLocation": archive_location(options.s3)} if options.s3 else {}),
         **({"volumes": parts.volumes} if parts.volumes else {}),
         "container": {
-            "image": container["image"],
+            "image": options.images.get(container["image"], container["image"]),
             **parts.container,
             **program,
             "env": _environment(container.get("env", []), parts, options),
-            **(
-                {"envFrom": [{"secretRef": {"name": secret}} for secret in options.environment_secrets]}
-                if options.environment_secrets
-                else {}
-            ),
+            **_environment_secrets(options),
             **_resources(container.get("resources", {}), where),
             "securityContext": {**restricted(), **parts.security},
             "volumeMounts": [{"name": SCRATCH_VOLUME, "mountPath": SCRATCH}, *parts.mounts],
@@ -184,6 +181,15 @@ def executor_input(component: Spec, given: Collection[str]) -> str:
 
 def _artifact(name: str, definition: Spec, path: str) -> dict[str, Any]:
     return {"artifacts": [{"name": name, "type": definition["artifactType"], "uri": path, "metadata": {}}]}
+
+
+def _mount_claims(parts: PodParts, options: ArgoOptions, where: str) -> None:
+    for mount in options.mounts:
+        # Said of the volume, not of the mount alone: else the kubelet would give the claim's files to the group of the pod.
+        read_only = {} if mount.writable else {"readOnly": True}
+        volume = {"persistentVolumeClaim": {"claimName": mount.claim, **read_only}}
+        name = f"every-{mount.claim}{'-written' if mount.writable else ''}"
+        parts.mount(name, volume, mount.path, where, sub_path=mount.sub_path or "", read_only=not mount.writable)
 
 
 def _environment(own: list[Spec], parts: PodParts, options: ArgoOptions) -> list[dict[str, Any]]:

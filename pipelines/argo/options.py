@@ -12,6 +12,17 @@ class Variable(Settings):
     value: str = Field(description="Its value; Argo's placeholders, such as {{workflow.uid}}, are filled in.")
 
 
+class ClaimMount(Settings):
+    """A claim that every step sees, such as one with a Python environment or with the media."""
+
+    claim: str = Field(min_length=1, description="PersistentVolumeClaim in the namespace of the workflow.")
+    path: str = Field(pattern=r"^/[^{}]*[^{}/]$", description="Where steps see it.")
+    sub_path: str | None = Field(None, min_length=1, description="Folder of the claim that is seen; None is all of it.")
+    writable: bool = Field(
+        False, description="Whether steps may write; Kubernetes then gives every file of some kinds of volumes to their group."
+    )
+
+
 class S3Options(Settings):
     """An S3 server that holds artifacts and logs."""
 
@@ -37,6 +48,8 @@ class ArgoOptions(Settings):
     user_id: int = Field(65532, ge=1, description="User and group of every container; never root.")
     environment: tuple[Variable, ...] = Field((), description="Variables of every step; a task's own ones win.")
     environment_secrets: tuple[str, ...] = Field((), description="Secrets whose keys all become variables of every step.")
+    mounts: tuple[ClaimMount, ...] = Field((), description="Claims that every step sees.")
+    images: dict[str, str] = Field({}, description="Image of a task: what runs instead of it.")
     scratch_size: str | None = Field(None, description="Limit of /tmp, as a Kubernetes quantity; None is the node's.")
     retries: int = Field(0, ge=0, description="Tries after the first for tasks that state none.")
     retried_exit_codes: tuple[int, ...] = Field(

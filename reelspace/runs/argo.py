@@ -1,26 +1,28 @@
 """A run as a Workflow of Argo: how it stands, what its pods say, its end. Over the API of Kubernetes alone."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from reelspace.core.errors import ArtifactMissing, ReelspaceError
 from reelspace.core.store import open_source
 from reelspace.runs.argo_logs import PodLogs
+from reelspace.runs.progress import last_progress
 from reelspace.runs.record import RunRecord, State
-from reelspace.runs.remote import LiveStep
+from reelspace.runs.remote import LiveState, LiveStep
 from reelspace.train.cluster.api import ApiPlace, KubernetesApi, Object
 from reelspace.train.cluster.settings import ApiSettings
 
 API_VERSION: Final = "argoproj.io/v1alpha1"
 PATIENCE_S: Final = 60.0
+_ASKED_PATIENCE_S: Final = 10.0
+"""Of somebody who asks how a run stands, and can ask again."""
 _NODE_ID = "workflows.argoproj.io/node-id"
 _TAIL_LINES = 50
 _STATES: Mapping[str, State] = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
-_LIVE: Mapping[str, Literal["running", "done", "failed"]] = {
+_LIVE: Mapping[str, LiveState] = {
     "Running": "running",
     "Succeeded": "done",
     "Failed": "failed",
@@ -30,6 +32,9 @@ _LIVE: Mapping[str, Literal["running", "done", "failed"]] = {
 
 def connect(remote: Mapping[str, str], patience_s: float = PATIENCE_S) -> KubernetesApi:
     """Open the API that a run's `remote` names: `namespace`, and `url`, `token_file`, `ca_file`; without `url` that of our own pod.
+
+    Args:
+        patience_s: how long the API may be away.
 
     Raises:
         PlaceRefused: no URL, and this process runs in no pod with a service account.
@@ -49,12 +54,12 @@ class ArgoRuns:
 
     def state(self, record: RunRecord) -> State:
         """Tell how the workflow stands."""
-        with connect(record.remote) as api:
+        with connect(record.remote, _ASKED_PATIENCE_S) as api:
             return _state(_workflow(api, record))
 
     def step_states(self, record: RunRecord) -> dict[str, LiveStep]:
         """Tell how the steps stand that have a pod, or had one; one that runs with its progress."""
-        with connect(record.remote) as api:
+        with connect(record.remote, _ASKED_PATIENCE_S) as api:
             nodes, logs = _nodes(_workflow(api, record)), PodLogs(api, record.remote["workflow"])
             names = {pod["metadata"]["annotations"][_NODE_ID]: str(pod["metadata"]["name"]) for pod in logs.pods()}
             found = {}
@@ -62,7 +67,7 @@ class ArgoRuns:
                 ours = [node for node in nodes if _step(node) == step]
                 if tries := [node for node in ours if node["type"] == "Pod"]:
                     pod = names.get(tries[-1]["id"])
-                    said = _progress(logs.tail(pod, _TAIL_LINES)) if pod and tries[-1]["phase"] == "Running" else ""
+                    said = last_progress(logs.tail(pod, _TAIL_LINES)) if pod and tries[-1]["phase"] == "Running" else ""
                     goes_on = any(node["type"] == "Retry" and node["phase"] in ("Pending", "Running") for node in ours)
                     found[step] = _live(tries, said, goes_on=goes_on)
             return found
@@ -115,25 +120,12 @@ def _step(node: Object) -> str:
 
 
 def _live(tries: Sequence[Object], said: str, *, goes_on: bool) -> LiveStep:
-    state = _LIVE.get(tries[-1]["phase"], "waiting")
+    state: LiveState = _LIVE.get(tries[-1]["phase"], "waiting")
     message = said or str(tries[-1].get("message") or "")
     words = [f"try {len(tries)}"] if len(tries) > 1 else []
     if state == "failed" and goes_on:
         return LiveStep("waiting", "; ".join([*words, f"tried again after: {message}"]))
     return LiveStep(state, "; ".join([*words, *([message] if message and state != "done" else [])]))
-
-
-def _progress(lines: Sequence[str]) -> str:
-    """Give the last word on progress among lines of a log."""
-    for line in reversed(lines):
-        if line.startswith('{"') and '"progress"' in line:
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if event.get("event") == "progress":
-                return f"{event['what']}: {event['done']} of {event['total']}"
-    return ""
 
 
 def _kept(node: Object, bucket: str) -> Iterator[str]:

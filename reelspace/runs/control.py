@@ -25,6 +25,10 @@ def remote_place(record: RunRecord) -> RemotePlace:
         from reelspace.runs.argo import ArgoRuns  # httpx, which runs of this machine do without
 
         return ArgoRuns()
+    if record.where == "kfp":
+        from reelspace.runs.kubeflow import KubeflowRuns  # httpx, as above
+
+        return KubeflowRuns()
     raise UserError(f"run {record.run_id} was handed over to {record.where!r}, which this version of reelspace cannot ask")
 
 

@@ -70,6 +70,10 @@ class RunRecord(Settings):
         """Give the record of the run with what names it in its place."""
         return self.model_copy(update={"remote": dict(remote)})
 
+    def again(self) -> "RunRecord":
+        """Give the record of the run while its place tries it again under the same id."""
+        return self.model_copy(update={"ended_at": None, "exit_code": None, "message": ""})
+
     @property
     def is_remote(self) -> bool:
         """Whether it was handed over to a place that goes on by itself, and is asked how it stands (runs/remote.py)."""

@@ -6,12 +6,14 @@ from typing import Literal, Protocol
 
 from reelspace.runs.record import RunRecord, State
 
+LiveState = Literal["waiting", "running", "done", "failed"]
+
 
 @dataclass(frozen=True, slots=True)
 class LiveStep:
     """A step as its place sees it; what it has finished is told by its journal entry in the store."""
 
-    state: Literal["waiting", "running", "done", "failed"]
+    state: LiveState
     message: str = ""
     """Its progress while it runs, or why it waits or failed."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from reelspace.core.local_store import LocalStore
 from reelspace.runs.record import find_record, read_records
+from tests.unit.runs.workflow_server import NAMESPACE, WorkflowServer, node
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120.0
@@ -77,6 +78,43 @@ def test_a_submitted_run_goes_on_alone_and_ends_with_all_it_started_when_it_is_c
     assert record.state in ("cancelled", "failed"), cancelled.stderr
     assert record.state != "cancelled" or cancelled.stdout.strip() == run_id
     assert Path(record.log).is_file()
+
+
+def test_a_run_that_is_handed_over_to_argo_is_looked_after_from_the_store(tmp_path: Path) -> None:
+    place, server = Place(tmp_path), WorkflowServer()
+    mount = {"claim": "store", "path": str(tmp_path), "writable": True}
+    with server.serving() as url:
+        settings = {"namespace": NAMESPACE, "api": {"url": url}, "options": {"mounts": [mount]}}
+        (tmp_path / "place.json").write_text(json.dumps(settings))
+        where = ("--where", "argo", "--place", str(tmp_path / "place.json"))
+        submitted = place.reelspace("submit", "train_and_publish", *where, places=True)
+        assert submitted.returncode == 0, submitted.stderr
+        run_id = submitted.stdout.strip()
+        assert server.name == f"train-and-publish-{run_id[:12]}"
+        record = find_record(place.store, run_id)
+        assert (record.where, record.state) == ("argo", "running")
+        assert record.remote == {"namespace": NAMESPACE, "workflow": server.name, "url": url}
+        assert json.loads(record.place) == settings
+        running = node("import_tables", "Running")
+        server.run("Running", running)
+        server.add_pod(running, "Running", "words of a pod")
+        (first, second, *_) = json.loads(place.reelspace("status", "last", "--json").stdout)
+        assert (first["step"], first["state"], second["state"]) == ("import_tables", "running", "open")
+        assert place.reelspace("logs", run_id).stdout == "words of a pod\n"
+        server.run("Failed", running, shutdown="Stop")
+        (row,) = json.loads(place.reelspace("status", "--json").stdout)
+        assert (row["where"], row["state"], row["exit_code"]) == ("argo", "cancelled", 143)
+
+
+def test_settings_of_a_place_that_are_wrong_or_absent_are_one_line(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "place.json").write_text('{"namespaces": "team"}')
+    for file, says in (("place.json", "namespaces"), ("absent.json", "no such file")):
+        refused = place.reelspace("submit", "train_and_publish", "--where=argo", f"--place={tmp_path / file}", places=True)
+        assert refused.returncode == 2
+        assert says in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert [record.state for record in read_records(place.store)] == ["failed"]
 
 
 def test_an_unknown_pipeline_and_a_wrong_argument_are_one_line(tmp_path: Path) -> None:
