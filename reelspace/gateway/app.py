@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,8 @@ from reelspace.gateway.records import Records
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.gateway.surroundings import Connect
 from reelspace.gateway.timed_backend import TimedBackend
+from reelspace.gateway.v2 import gateway_methods, v2_endpoint
 from reelspace.search.access.catalog import Catalog
-from reelspace.search.access.current_request import trace_headers
 from reelspace.search.access.keeper import Keeper, keeping
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.routes import dialect_router
@@ -88,6 +88,9 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     records = Records(metrics, access_log=settings.access_log)
     guard = Guard(Allowance(time.monotonic), running.meaning)
     keys = _followed_keys(settings, guard)
+    v2 = None
+    if models is not None and settings.triton_http is not None:
+        v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -100,7 +103,8 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
                 async with (
                     following(keys),
                     keeping(Keeper(store, lambda: catalog.overdue(KEEP_TIMEOUT_S))),
-                    serving_grpc(_grpc_door(app), running.get, guard, records, settings),
+                    v2 or nullcontext(),
+                    serving_grpc(_grpc_door(app), running.get, gateway_methods(v2), guard, records, settings),
                 ):
                     yield
             finally:
@@ -111,9 +115,8 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     app.add_middleware(HttpEntrance, guard=guard, records=records)
     app.add_exception_handler(RequestRefused, _refusal)
     app.include_router(dialect_router(running.get, guard.permitted))
-    if models is not None and settings.triton_http is not None:
-        url = f"http://{settings.triton_http}"
-        app.include_router(v2_router(url, models.signatures, versions=models.versions, permitted=guard.permitted, trace=trace_headers))
+    if v2 is not None:
+        app.include_router(v2_router(v2, guard.permitted))
     _add_probes(app, Health(running.probe, settings.ready_timeout_s), metrics, settings)
     return app
 

@@ -1,8 +1,8 @@
-"""The Qdrant dialect over gRPC, served beside HTTP in the same process and event loop."""
+"""The Qdrant dialect and the V2 protocol over gRPC, served beside HTTP in the same process and event loop."""
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from reelspace.gateway.grpc_server import GrpcServer
 from reelspace.gateway.guard import Guard
 from reelspace.gateway.records import Records
 from reelspace.gateway.settings import GatewaySettings
+from reelspace.search.access.messages.call import Method
 from reelspace.search.access.seen_collections import SeenCollections
 
 
@@ -24,9 +25,18 @@ class GrpcDoor:
 
 @asynccontextmanager
 async def serving_grpc(
-    door: GrpcDoor | None, catalog: Callable[[], SeenCollections], guard: Guard, records: Records, settings: GatewaySettings
+    door: GrpcDoor | None,
+    catalog: Callable[[], SeenCollections],
+    v2: Mapping[str, Method],
+    guard: Guard,
+    records: Records,
+    settings: GatewaySettings,
 ) -> AsyncIterator[None]:
-    """Serve, None for not at all, until the context ends and running calls with it."""
+    """Serve, None for not at all, until the context ends and running calls with it.
+
+    Args:
+        v2: the methods of the V2 protocol by path, none where it is not served.
+    """
     if door is None:
         yield
         return
@@ -34,7 +44,7 @@ async def serving_grpc(
     from reelspace.search.access.messages.methods import dialect_methods
 
     limits = settings.http2
-    methods = {path: guard.admitted(method) for path, method in dialect_methods(catalog).items()}
+    methods = {path: guard.admitted(method) for path, method in {**dialect_methods(catalog), **v2}.items()}
     server = GrpcServer(GrpcApplication(methods, limits.max_body_bytes, records.answered_call), limits)
     await server.start(door.listener, door.tls)
     try:

@@ -20,6 +20,13 @@ class Metrics:
         self._refusals = Counter("reelspace_refusals", "Requests refused or given up", ["reason"], registry=self._registry)
         self._waiting = Gauge("reelspace_queries_waiting", "Queries that wait for their turn", registry=self._registry)
         self._shard = Histogram("reelspace_shard_seconds", "Time of one search of one shard", buckets=SECONDS, registry=self._registry)
+        self._inferences = Counter(
+            "reelspace_inferences", "Inferences by what became of them", ["model", "version", "outcome"], registry=self._registry
+        )
+        self._inference_seconds = Histogram(
+            "reelspace_inference_seconds", "Time of one inference", ["model", "version"], buckets=SECONDS, registry=self._registry
+        )
+        self._running = Gauge("reelspace_inferences_running", "Inferences that Triton has now", ["model"], registry=self._registry)
         self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -47,6 +54,16 @@ class Metrics:
     def count_shard(self, seconds: float) -> None:
         """Count one search of one shard."""
         self._shard.observe(seconds)
+
+    def count_inference(self, model: str, version: str, outcome: str, seconds: float) -> None:
+        """Count one inference of a promoted model by what became of it; its time where it was answered."""
+        self._inferences.labels(model, version, outcome).inc()
+        if outcome == "answered":
+            self._inference_seconds.labels(model, version).observe(seconds)
+
+    def follow_running(self, model: str, num_running: Callable[[], int]) -> None:
+        """Ask for the number of a model's inferences that Triton has whenever the counters are read."""
+        self._running.labels(model).set_function(num_running)
 
     def follow_waiting(self, num_waiting: Callable[[], int]) -> None:
         """Ask for the number of waiting queries whenever the counters are read."""

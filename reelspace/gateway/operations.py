@@ -16,6 +16,7 @@ _ROOMS: Final = {
     "CollectionEndpoints": "collections",
     "CollectionMethods": "collections",
     "V2Endpoint": "v2",
+    "V2Methods": "v2",
 }
 _BY_SCOPE: Final[dict[Scope | None, str]] = {
     # What needs no key.
@@ -23,7 +24,7 @@ _BY_SCOPE: Final[dict[Scope | None, str]] = {
     "read": (
         "points.query points.query_batch points.query_groups points.retrieve points.retrieve_one points.scroll points.count "
         "collections.list collections.describe collections.exists collections.aliases collections.aliases_of collections.unserved "
-        "v2.server v2.metadata v2.model_ready v2.infer"
+        "v2.server v2.metadata v2.config v2.model_ready v2.infer v2.unserved"
     ),
     "write": (
         "points.upsert points.delete points.set_payload points.overwrite_payload points.delete_payload points.clear_payload "

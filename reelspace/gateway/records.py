@@ -44,4 +44,6 @@ class Records:
         if self._access_log and request is not None:
             trace = None if request.traceparent is None else request.traceparent.split("-")[1]
             facts = {"request_id": request.id, "trace_id": trace, "key": request.key_name, "refusal": reason}
+            if request.model is not None:
+                facts |= {"model": request.model, "version": request.version}
             log("request", method=method, route=route, code=code, seconds=round(seconds, 6), **facts)

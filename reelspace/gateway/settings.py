@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from reelspace.core.settings import Settings
 from reelspace.gateway.http2.settings import Http2Settings
 from reelspace.search.access.fanout import FanoutSettings
+from reelspace.serving.endpoint_settings import EndpointSettings
 
 
 def _address(value: str) -> str:
@@ -49,6 +50,7 @@ class GatewaySettings(Settings):
     admin_port: int | None = Field(None, ge=0, le=65_535, description="Port for health and metrics, without TLS; None: on `port`.")
     access_log: bool = Field(False, description="Write a line of JSON on stderr for every answered request; no vectors, no payloads.")
     http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
+    v2: EndpointSettings = Field(default_factory=EndpointSettings, description="How long inferences take, and what clients may hold.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
     drain_s: float = Field(0.0, ge=0, le=600, description="At the end, be unready for so long before taking nothing more, seconds.")

@@ -16,6 +16,8 @@ MAX_TEXT_BYTES: Final = 16_384
 ENCODER_BACKEND: Final = "reelspace_encoder"
 TEMPLATES: Final = Path(__file__).resolve().parents[2] / "model_repository"
 ANY: Final = -1
+TEXT: Final = "TEXT"
+PLATFORM: Final = "reelspace"
 
 _CONFIG_TYPES: Final = {"BYTES": "TYPE_STRING"}
 
@@ -28,6 +30,11 @@ class TensorSpec:
     datatype: str
     dims: tuple[int, ...]
     optional: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Tell words, which are UTF-8, from other BYTES."""
+        return self.datatype == "BYTES" and self.name == TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ def encoder_signatures(teacher: EncoderSizes, student: EncoderSizes) -> dict[str
 
 def text_signature(model: str, sizes: EncoderSizes) -> Signature:
     """Give the signature of an encoder of texts."""
-    return Signature(model, (TensorSpec("TEXT", "BYTES", (1,)),), _encoder_outputs(sizes))
+    return Signature(model, (TensorSpec(TEXT, "BYTES", (1,)),), _encoder_outputs(sizes))
 
 
 def video_signature(model: str, sizes: EncoderSizes) -> Signature:
@@ -80,7 +87,7 @@ def video_signature(model: str, sizes: EncoderSizes) -> Signature:
         TensorSpec("FRAMES_MASK", "BOOL", (sizes.num_frames,), optional=True),
         TensorSpec("AUDIO", "INT16", (sizes.num_samples,)),
         TensorSpec("AUDIO_MASK", "BOOL", (1,)),
-        TensorSpec("TEXT", "BYTES", (1,)),
+        TensorSpec(TEXT, "BYTES", (1,)),
     )
     return Signature(model, inputs, _encoder_outputs(sizes))
 
@@ -90,6 +97,17 @@ def signature_of_config(config: Mapping[str, Any]) -> Signature:
     inputs = tuple(_tensor_of_config(tensor) for tensor in config["input"])
     outputs = tuple(_tensor_of_config(tensor) for tensor in config["output"])
     return Signature(config["name"], inputs, outputs, int(config["max_batch_size"]))
+
+
+def config_of_signature(signature: Signature) -> dict[str, Any]:
+    """Write what clients may know of a model's configuration, as Triton's JSON; `signature_of_config` reads it."""
+    return {
+        "name": signature.model,
+        "platform": PLATFORM,
+        "max_batch_size": signature.max_batch,
+        "input": [_tensor_config(spec) | {"optional": spec.optional} for spec in signature.inputs],
+        "output": [_tensor_config(spec) for spec in signature.outputs],
+    }
 
 
 def config_pbtxt(signature: Signature, *, backend: str = ENCODER_BACKEND, parameters: Mapping[str, str] | None = None) -> str:
@@ -148,11 +166,18 @@ def _encoder_outputs(sizes: EncoderSizes) -> tuple[TensorSpec, ...]:
     return (TensorSpec("EMBEDDING", "FP32", (sizes.dimension,)), TensorSpec("SPACE_ID", "BYTES", (1,)))
 
 
+def _tensor_config(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "data_type": _config_type(spec), "dims": list(spec.dims)}
+
+
+def _config_type(spec: TensorSpec) -> str:
+    return _CONFIG_TYPES.get(spec.datatype, f"TYPE_{spec.datatype}")
+
+
 def _tensor_line(kind: str, tensor: TensorSpec) -> str:
     dims = ", ".join(str(size) for size in tensor.dims)
     optional = " optional: true" if tensor.optional else ""
-    datatype = _CONFIG_TYPES.get(tensor.datatype, f"TYPE_{tensor.datatype}")
-    return f'{kind} [ {{ name: "{tensor.name}" data_type: {datatype} dims: [ {dims} ]{optional} }} ]'
+    return f'{kind} [ {{ name: "{tensor.name}" data_type: {_config_type(tensor)} dims: [ {dims} ]{optional} }} ]'
 
 
 def _tensor_of_config(tensor: Mapping[str, Any]) -> TensorSpec:

@@ -18,7 +18,7 @@ from reelspace.serving.signatures import Signature, signature_of_config
 from reelspace.serving.wire import HEAD_LENGTH, Answer, Message, WireError, decode_answer
 
 PROBE_LIFETIME_S: Final = 2.0
-NUM_CONNECTIONS: Final = 64
+NO_LIMIT: Final = 0
 
 
 class ModelRefused(ReelspaceError):
@@ -59,10 +59,11 @@ class Upstream:
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._probe_lock = asyncio.Lock()
-        self._probed_at: dict[str, float] = {}
+        self._probed_at: dict[tuple[str, str], float] = {}
 
     async def __aenter__(self) -> "Upstream":
-        connector = aiohttp.TCPConnector(limit=NUM_CONNECTIONS)
+        # What runs at a time is bounded by model, before; a line of connections here would hide how long requests wait.
+        connector = aiohttp.TCPConnector(limit=NO_LIMIT)
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         return self
@@ -71,14 +72,17 @@ class Upstream:
         assert self._session is not None
         await self._session.close()
 
-    async def infer(self, model: str, message: Message) -> Answer:
+    async def infer(self, model: str, message: Message, version: str = "") -> Answer:
         """Send one inference and read its answer.
+
+        Args:
+            version: one of `versions`; "" for the one that is asked for otherwise.
 
         Raises:
             ModelRefused: the model says that the request is wrong.
             ServerUnavailable: no answer, a failed one, or one that is not the protocol's.
         """
-        reply = await self._send("POST", f"{self._path(model)}/infer", message)
+        reply = await self._send("POST", f"{self._path(model, version)}/infer", message)
         if reply.status == HTTPStatus.BAD_REQUEST:
             raise ModelRefused(_error_text(reply.status, reply.body))
         if reply.status != HTTPStatus.OK:
@@ -88,6 +92,10 @@ class Upstream:
         except (WireError, KeyError) as error:
             raise ServerUnavailable(f"model {model} gave an answer that is not the protocol's: {error}") from error
 
+    def pinned(self, model: str) -> str:
+        """Give the version that is asked for, "" for Triton's newest."""
+        return str(self._versions.get(model, ""))
+
     async def versions(self, model: str) -> list[str]:
         """Give the versions of a model that can be asked for."""
         if model in self._versions:
@@ -95,22 +103,22 @@ class Upstream:
         reply = await self._send("GET", f"/v2/models/{model}")
         return [str(version) for version in orjson.loads(reply.body).get("versions", [])] if reply.status == HTTPStatus.OK else []
 
-    async def is_ready(self, models: Mapping[str, Signature]) -> bool:
-        """Tell whether every model answers a real request; an answer counts for two seconds."""
+    async def is_ready(self, models: Mapping[str, Signature], version: str = "") -> bool:
+        """Tell whether every model answers a real request, of a version if one is given; an answer counts for two seconds."""
         async with self._probe_lock:
             for name, signature in models.items():
-                if time.monotonic() - self._probed_at.get(name, -PROBE_LIFETIME_S) < PROBE_LIFETIME_S:
+                if time.monotonic() - self._probed_at.get((name, version), -PROBE_LIFETIME_S) < PROBE_LIFETIME_S:
                     continue
                 try:
-                    await self.infer(name, probe_request(signature))
+                    await self.infer(name, probe_request(signature), version)
                 except (ModelRefused, ServerUnavailable):
                     return False
-                self._probed_at[name] = time.monotonic()
+                self._probed_at[name, version] = time.monotonic()
         return True
 
-    def _path(self, model: str) -> str:
-        version = f"/versions/{self._versions[model]}" if model in self._versions else ""
-        return f"/v2/models/{model}{version}"
+    def _path(self, model: str, version: str) -> str:
+        number = version or self.pinned(model)
+        return f"/v2/models/{model}/versions/{number}" if number else f"/v2/models/{model}"
 
     async def _send(self, method: str, path: str, message: Message | None = None) -> Reply:
         assert self._session is not None, "the router's lifespan has not begun: mount it with app.include_router"

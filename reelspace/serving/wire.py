@@ -4,10 +4,11 @@ A body is a JSON head and, after it, the raw bytes of the tensors that the head 
 The header Inference-Header-Content-Length gives the head's length; without it the whole body is JSON.
 """
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import orjson
@@ -37,7 +38,13 @@ Tensor = NDArray[Any]
 
 
 class WireError(UserError):
-    """A body that breaks the protocol or a model's signature; `field` names the part, as in `inputs[0].shape`."""
+    """A body that breaks the protocol or a model's signature; `field` names the part, as in `inputs[0].shape`.
+
+    `status` is the HTTP status that it is answered with, `reason` the word it is counted under.
+    """
+
+    status: ClassVar[int] = 400
+    reason: ClassVar[str] = "refused"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -131,30 +138,41 @@ def take_raw(part: Mapping[str, Any], rest: memoryview, where: str) -> memoryvie
     return rest[:size]
 
 
-def tensor_of_raw(raw: memoryview, datatype: str, shape: tuple[int, ...], where: str) -> Tensor:
-    """Read a tensor from its raw bytes: row-major little-endian, BYTES elements with a 4-byte length before each."""
+def tensor_of_raw(raw: memoryview, datatype: str, shape: tuple[int, ...], where: str, field: str | None = None) -> Tensor:
+    """Read a tensor from its raw bytes: row-major little-endian, BYTES elements with a 4-byte length before each.
+
+    Args:
+        where: the tensor's place in a JSON head.
+        field: what wrong bytes are blamed on where there is no such head.
+    """
+    data_field = field or f"{where}.data"
     if datatype == "BYTES":
-        return _bytes_tensor(raw, shape, where)
+        return _bytes_tensor(raw, shape, data_field)
     dtype = DTYPES[datatype]
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
-        raise WireError(f"{where}.parameters.binary_data_size", f"expected {expected} bytes for {datatype} {list(shape)}, got {len(raw)}")
+        size_field = field or f"{where}.parameters.binary_data_size"
+        raise WireError(size_field, f"expected {expected} bytes for {datatype} {list(shape)}, got {len(raw)}")
     if datatype == "BOOL" and np.frombuffer(raw, np.uint8).max(initial=0) > 1:
-        raise WireError(f"{where}.data", "expected bytes 0 and 1 for BOOL")
+        raise WireError(data_field, "expected bytes 0 and 1 for BOOL")
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
 def tensor_of_json(part: Mapping[str, Any], where: str) -> Tensor:
-    """Read a tensor from the `data` of a JSON part, flat or nested, checking every element's type and range."""
-    datatype, shape = part["datatype"], tuple(part["shape"])
+    """Read a tensor from the `data` of a JSON part, flat or nested as its shape is, checking every element's type and range."""
+    datatype, shape, field = part["datatype"], tuple(part["shape"]), f"{where}.data"
     data = part.get("data")
     if not isinstance(data, list):
-        raise WireError(f"{where}.data", "expected a list of numbers, strings or booleans")
-    flat = _flat(data, where)
-    expected = int(np.prod(shape, dtype=np.int64))
-    if len(flat) != expected:
-        raise WireError(f"{where}.data", f"expected {expected} elements for shape {list(shape)}, got {len(flat)}")
-    return _typed(flat, datatype, where).reshape(shape)
+        raise WireError(field, "expected a list of numbers, strings or booleans")
+    return tensor_of_values(_flat(data, shape, field), datatype, shape, field)
+
+
+def tensor_of_values(values: list[Any], datatype: str, shape: tuple[int, ...], field: str) -> Tensor:
+    """Make a tensor of Python values in row-major order; texts of BYTES become UTF-8."""
+    expected = math.prod(shape)
+    if len(values) != expected:
+        raise WireError(field, f"expected {expected} elements for shape {list(shape)}, got {len(values)}")
+    return _typed(values, datatype, field).reshape(shape)
 
 
 def raw_of_tensor(tensor: Tensor) -> bytes:
@@ -191,19 +209,19 @@ def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
 
-def _bytes_tensor(raw: memoryview, shape: tuple[int, ...], where: str) -> Tensor:
+def _bytes_tensor(raw: memoryview, shape: tuple[int, ...], field: str) -> Tensor:
     elements: list[bytes] = []
-    offset = 0
-    while offset < len(raw):
+    offset, expected = 0, math.prod(shape)
+    while offset < len(raw) and len(elements) <= expected:
         end = offset + 4
         length = struct.unpack_from("<I", raw, offset)[0] if end <= len(raw) else len(raw)
         if end + length > len(raw):
-            raise WireError(f"{where}.data", f"element {len(elements)} of BYTES reaches beyond the tensor's {len(raw)} bytes")
+            raise WireError(field, f"element {len(elements)} of BYTES reaches beyond the tensor's {len(raw)} bytes")
         elements.append(bytes(raw[end : end + length]))
         offset = end + length
-    expected = int(np.prod(shape, dtype=np.int64))
     if len(elements) != expected:
-        raise WireError(f"{where}.data", f"expected {expected} elements for BYTES {list(shape)}, got {len(elements)}")
+        found = len(elements) if offset == len(raw) else "more"
+        raise WireError(field, f"expected {expected} elements for BYTES {list(shape)}, got {found}")
     return _object_array(elements).reshape(shape)
 
 
@@ -213,26 +231,36 @@ def _object_array(elements: Sequence[bytes]) -> Tensor:
     return tensor
 
 
-def _flat(data: list[Any], where: str) -> list[Any]:
+def _flat(data: list[Any], shape: tuple[int, ...], field: str) -> list[Any]:
     # Level by level, so that a deep nest costs no recursion.
-    while data and isinstance(data[0], list):
-        if not all(isinstance(row, list) for row in data):
-            raise WireError(f"{where}.data", "lists and elements are mixed at one depth")
+    num_rows = 1
+    for size in shape[:-1]:
+        if not _holds_lists(data):
+            return data
+        num_rows *= size
+        if len(data) != num_rows or any(not isinstance(row, list) or len(row) != len(data[0]) for row in data):
+            raise WireError(field, f"expected a flat list, or lists nested as the shape {list(shape)} is")
         data = [element for row in data for element in row]
+    if _holds_lists(data):
+        raise WireError(field, f"expected lists nested {len(shape)} deep at most, as the shape {list(shape)} is")
     return data
 
 
-def _typed(flat: list[Any], datatype: str, where: str) -> Tensor:
+def _holds_lists(data: list[Any]) -> bool:
+    return bool(data) and isinstance(data[0], list)
+
+
+def _typed(flat: list[Any], datatype: str, field: str) -> Tensor:
     if datatype == "BYTES":
-        if not all(isinstance(value, str) for value in flat):
-            raise WireError(f"{where}.data", "expected strings for BYTES")
-        return _object_array([value.encode() for value in flat])
+        if not all(isinstance(value, str | bytes) for value in flat):
+            raise WireError(field, "expected strings for BYTES")
+        return _object_array([value.encode() if isinstance(value, str) else value for value in flat])
     dtype = DTYPES[datatype]
     allowed: tuple[type, ...] = (bool,) if dtype.kind == "b" else (int, float) if dtype.kind == "f" else (int,)
     if {type(value) for value in flat} - set(allowed):
-        raise WireError(f"{where}.data", f"expected {' or '.join(kind.__name__ for kind in allowed)} elements for {datatype}")
+        raise WireError(field, f"expected {' or '.join(kind.__name__ for kind in allowed)} elements for {datatype}")
     if dtype.kind in "iu" and flat and not (np.iinfo(dtype).min <= min(flat) and max(flat) <= np.iinfo(dtype).max):
-        raise WireError(f"{where}.data", f"an element is outside the range of {datatype}")
+        raise WireError(field, f"an element is outside the range of {datatype}")
     # A number beyond a float's range becomes infinite, which the check of values refuses.
     with np.errstate(over="ignore"):
         return np.array(flat, dtype=dtype)

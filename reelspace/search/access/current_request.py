@@ -18,12 +18,15 @@ class CurrentRequest:
         traceparent: header of W3C's trace context for calls made for it; None where the client sent none.
         key_name: whose API key it came with, once that is known.
         refusal: why it was refused, if it was.
+        model: the promoted model that it asked, and `version` the one that answered, where there is any.
     """
 
     id: str
     traceparent: str | None = None
     key_name: str | None = None
     refusal: str | None = None
+    model: str | None = None
+    version: str | None = None
 
 
 _CURRENT: Final[ContextVar[CurrentRequest | None]] = ContextVar("current_request", default=None)

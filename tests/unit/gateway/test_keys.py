@@ -75,6 +75,7 @@ def routes(gateway: Guarded) -> list[tuple[str, str, Any]]:
 
 def address(path: str, collection: str) -> str:
     parts = {"collection": collection, "feature:path": f"{collection}/points/search", "point": "1", "key": "kind", "model": "text_encoder"}
+    parts |= {"version": "1", "call:path": "nothing"}
     return re.sub(r"\{([^}]*)\}", lambda found: parts[found[1]], path)
 
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from reelspace.serving.infer_request import max_body_bytes, parse_request
-from reelspace.serving.signatures import EncoderSizes, video_signature
+from reelspace.serving.signatures import EncoderSizes, Signature, TensorSpec, video_signature
 from reelspace.serving.wire import HEAD_LENGTH, WireError, encode_request, text_tensor
 
 SIGNATURE = video_signature("video_encoder", EncoderSizes(8, 2, 4, 4, 10))
@@ -59,6 +59,10 @@ BAD: list[tuple[str, Change]] = [
     ("parameters", lambda head: head.update(parameters=[])),
     ("parameters.sequence_id", lambda head: head.update(parameters={"sequence_id": 1})),
     ("parameters.binary_data_output", lambda head: head.update(parameters={"binary_data_output": 1})),
+    ("parameters.timeout", lambda head: head.update(parameters={"timeout": 0})),
+    ("parameters.timeout", lambda head: head.update(parameters={"timeout": 1.5})),
+    ("parameters.timeout", lambda head: head.update(parameters={"timeout": True})),
+    ("parameters.timeout", lambda head: head.update(parameters={"timeout": 2**63})),
     ("inputs", lambda head: head.pop("inputs")),
     ("inputs", lambda head: head.update(inputs=[])),
     ("inputs", lambda head: head["inputs"].pop()),
@@ -85,7 +89,9 @@ BAD: list[tuple[str, Change]] = [
     ("inputs[0].parameters.binary_data_size", input_change(0, parameters={"binary_data_size": 96})),
     ("inputs[0].parameters.binary_data_size", input_change(0, parameters={"binary_data_size": -1})),
     ("inputs[0].parameters.binary_data_size", input_change(0, parameters={"binary_data_size": True})),
+    ("inputs[0].shape", input_change(0, shape=[2**62, 2, 4, 4, 3])),
     ("inputs[3].data", input_change(3, data=["x" * 20_000])),
+    ("inputs[3].data", input_change(3, data=["a\0b"])),
     ("inputs", input_change(3, shape=[2, 1], data=["a", "b"])),
     ("outputs", lambda head: head.update(outputs={"name": "EMBEDDING"})),
     ("outputs[0].name", lambda head: head.update(outputs=[{"name": "LOGITS"}])),
@@ -108,6 +114,29 @@ def test_bytes_behind_the_last_tensor_are_refused() -> None:
     message = encode_request(TENSORS)
     with pytest.raises(WireError, match="follow the last binary tensor"):
         parse_request(message.body + b"\0", message.headers[HEAD_LENGTH], SIGNATURE)
+
+
+def test_words_that_are_no_utf8_are_refused_and_other_bytes_are_not() -> None:
+    for name, is_refused in (("TEXT", True), ("MEDIA", False)):
+        signature = Signature("m", (TensorSpec(name, "BYTES", (1,)),), SIGNATURE.outputs)
+        value = text_tensor([""])
+        value[0, 0] = b"\xff\0"
+        message = encode_request({name: value})
+        if is_refused:
+            with pytest.raises(WireError, match="TEXT: row 0 is not UTF-8"):
+                parse_request(message.body, message.headers[HEAD_LENGTH], signature)
+        else:
+            assert parse_request(message.body, message.headers[HEAD_LENGTH], signature).inputs[name][0, 0] == b"\xff\0"
+
+
+def test_the_clients_timeout_is_microseconds() -> None:
+    assert parse_request(orjson.dumps(good() | {"parameters": {"timeout": 1_500_000}}), None, SIGNATURE).timeout_s == 1.5
+    assert parse_request(orjson.dumps(good()), None, SIGNATURE).timeout_s is None
+
+
+def test_no_body_may_be_larger_than_64_mib_however_many_sizes_are_open() -> None:
+    assert max_body_bytes(Signature("m", (TensorSpec("X", "FP64", (-1, -1, -1, -1)),), SIGNATURE.outputs)) == 64 << 20
+    assert max_body_bytes(Signature("m", (TensorSpec("X", "FP32", (2,)),), SIGNATURE.outputs, max_batch=8)) < 70_000
 
 
 def test_the_largest_valid_request_fits_the_body_limit() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from google.protobuf.json_format import ParseDict
 from tritonclient.grpc import model_config_pb2
 
 from reelspace.serving.signatures import (
@@ -9,9 +10,11 @@ from reelspace.serving.signatures import (
     TEMPLATES,
     EncoderSizes,
     TensorSpec,
+    config_of_signature,
     config_pbtxt,
     encoder_signatures,
     main,
+    signature_of_config,
     stale_templates,
     video_signature,
 )
@@ -46,6 +49,21 @@ def test_configuration_means_the_signature_to_tritons_own_parser(model: str) -> 
     types |= {"BOOL": model_config_pb2.TYPE_BOOL, "FP32": model_config_pb2.TYPE_FP32}
     for specs, tensors in ((signature.inputs, config.input), (signature.outputs, config.output)):
         assert [(spec.name, types[spec.datatype], spec.dims) for spec in specs] == [(t.name, t.data_type, tuple(t.dims)) for t in tensors]
+
+
+@pytest.mark.parametrize("model", encoder_signatures(SIZES, SIZES))
+def test_configuration_for_clients_reads_back_as_the_signature(model: str) -> None:
+    signature = encoder_signatures(SIZES, SIZES)[model]
+    config = config_of_signature(signature)
+    assert signature_of_config(config) == signature
+    assert ParseDict(config, model_config_pb2.ModelConfig()).max_batch_size == MAX_BATCH
+
+
+def test_only_bytes_called_text_are_words() -> None:
+    found = {spec.name for spec in video_signature("video_encoder", SIZES).inputs if spec.is_text}
+    assert found == {"TEXT"}
+    assert not TensorSpec("MEDIA", "BYTES", (1,)).is_text
+    assert not TensorSpec("TEXT", "UINT8", (1,)).is_text
 
 
 def test_optional_inputs_are_written_as_optional() -> None:

@@ -86,6 +86,30 @@ def test_json_data_of_another_type_range_or_length_is_refused(datatype: str, dat
 
 
 @pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        ([1, 2], [[[1, 2]]]),
+        ([1, 1], [[[1]]]),
+        ([2, 2], [[1, 2, 3], [4]]),
+        ([2, 2], [[1, 2, 3, 4]]),
+        ([2, 2], [[[1], [2]], [[3], [4]]]),
+        ([2, 2], [[1, 2], 3, 4]),
+    ],
+)
+def test_json_data_nested_otherwise_than_its_shape_is_refused(shape: list[int], data: object) -> None:
+    with pytest.raises(WireError, match=r"inputs\[0\]\.data"):
+        tensor_of_json({"datatype": "FP32", "shape": shape, "data": data}, "inputs[0]")
+
+
+def test_a_deep_nest_of_the_right_number_of_elements_is_refused_without_recursion() -> None:
+    deep: object = 1
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(WireError, match="nested 2 deep at most"):
+        tensor_of_json({"datatype": "FP32", "shape": [1, 1], "data": deep}, "inputs[0]")
+
+
+@pytest.mark.parametrize(
     ("datatype", "raw"),
     [
         ("FP32", b"123"),
@@ -94,6 +118,7 @@ def test_json_data_of_another_type_range_or_length_is_refused(datatype: str, dat
         ("BYTES", b"\x05\x00"),
         ("BYTES", b""),
         ("BYTES", struct.pack("<I1sI1s", 1, b"a", 1, b"b")),
+        ("BYTES", b"\0" * 400_000),
         ("BYTES", b"\xff\xff\xff\xff"),
     ],
 )
