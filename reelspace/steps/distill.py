@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reelspace.core.errors import UserError
 from reelspace.core.settings import read
@@ -11,9 +12,15 @@ from reelspace.steps.training import CODE_ROOTS, run_training
 from reelspace.train.job import TrainJob
 from reelspace.train.settings import DistillSettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def run(teacher: str, shards: str, labels: str, student: str, settings: str) -> None:
+
+def run(teacher: str, shards: str, labels: str, student: str, settings: str, task: "DataclassInstance | None" = None) -> None:
     """Write the files of a model as the teacher's step does; the student keeps the teacher's space id, labels and label head.
+
+    Args:
+        task: kfp's `dsl.TaskConfig`, what the platform says of this task; for the pods of a TrainJob.
 
     Raises:
         UserError: the student would be written over an input; or as the inner step `teacher_outputs` and the training end.
@@ -30,11 +37,13 @@ def run(teacher: str, shards: str, labels: str, student: str, settings: str) -> 
         inputs=inputs,
         outputs={"student": student},
         code_roots=CODE_ROOTS,
-        body=lambda step: _distill(step, inputs, parsed),
+        body=lambda step: _distill(step, inputs, parsed, task),
     )
 
 
-def _distill(run: StepRun, manifests: Mapping[str, str], settings: DistillSettings) -> Mapping[str, object]:
+def _distill(
+    run: StepRun, manifests: Mapping[str, str], settings: DistillSettings, task: "DataclassInstance | None"
+) -> Mapping[str, object]:
     outputs = answered(run, manifests, settings)
     job = TrainJob(
         kind="distill",
@@ -46,4 +55,4 @@ def _distill(run: StepRun, manifests: Mapping[str, str], settings: DistillSettin
         out=run.output("student"),
         distill=settings,
     )
-    return {**run_training(run, job, outputs.id), "teacher_outputs": outputs.id}
+    return {**run_training(run, job, outputs.id, task), "teacher_outputs": outputs.id}

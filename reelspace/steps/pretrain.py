@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reelspace.core.artifacts import open_artifact
 from reelspace.core.errors import UserError
@@ -15,9 +16,16 @@ from reelspace.train.public_encoders import checkpoint_digests
 from reelspace.train.settings import ReplaySettings, TrainSettings
 from reelspace.train.windows import Window, windows_of
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def run(shards: str, labels: str, teacher: str, settings: str) -> None:
-    """Write model.safetensors, model.json, tokenizer.json, labels.parquet, space.json, train_log.jsonl and summary.json."""
+
+def run(shards: str, labels: str, teacher: str, settings: str, task: "DataclassInstance | None" = None) -> None:
+    """Write model.safetensors, model.json, tokenizer.json, labels.parquet, space.json, train_log.jsonl and summary.json.
+
+    Args:
+        task: kfp's `dsl.TaskConfig`, what the platform says of this task; for the pods of a TrainJob.
+    """
     parsed = read(TrainSettings, settings)
     run_step(
         "pretrain",
@@ -26,7 +34,7 @@ def run(shards: str, labels: str, teacher: str, settings: str) -> None:
         inputs={"shards": shards, "labels": labels},
         outputs={"teacher": teacher},
         code_roots=CODE_ROOTS,
-        body=lambda step: _pretrain(step, parsed),
+        body=lambda step: _pretrain(step, parsed, task),
         extra_parents=[*checkpoint_digests(parsed), *_earlier_teachers(parsed)],
     )
 
@@ -36,7 +44,7 @@ def _earlier_teachers(settings: TrainSettings) -> list[str]:
     return [teacher for teacher in (settings.previous, start) if teacher]
 
 
-def _pretrain(step: StepRun, settings: TrainSettings) -> Mapping[str, object]:
+def _pretrain(step: StepRun, settings: TrainSettings, task: "DataclassInstance | None") -> Mapping[str, object]:
     if settings.encoder is not None and settings.encoder_role == "teacher":
         return _adopt(step, Path(settings.encoder), settings)
     job = TrainJob(
@@ -49,7 +57,7 @@ def _pretrain(step: StepRun, settings: TrainSettings) -> Mapping[str, object]:
         out=step.output("teacher"),
         pretrain=settings,
     )
-    return run_training(step, job)
+    return run_training(step, job, task=task)
 
 
 def _start(step: StepRun, replay: ReplaySettings) -> Path:

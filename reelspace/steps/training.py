@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from reelspace.core.errors import TemporaryError
 from reelspace.core.processes import child, stop
@@ -15,10 +16,15 @@ from reelspace.train.job import TrainJob, check_job
 from reelspace.train.launcher import EXIT_FILE, SAVE_GRACE_S
 from reelspace.train.roster import Ending
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 CODE_ROOTS = ("reelspace.train.__main__", "reelspace.train.agent", "reelspace.train.worker")
 
 
-def run_training(run: StepRun, job: TrainJob, teacher_outputs: str | None = None) -> Mapping[str, object]:
+def run_training(
+    run: StepRun, job: TrainJob, teacher_outputs: str | None = None, task: "DataclassInstance | None" = None
+) -> Mapping[str, object]:
     """Launch a training, keep its checkpoints where the next try finds them, and give its summary.
 
     Checkpoints go to the store while the training goes on. One that cannot be stored does not stop it: that is told, and the next one
@@ -26,13 +32,14 @@ def run_training(run: StepRun, job: TrainJob, teacher_outputs: str | None = None
 
     Args:
         teacher_outputs: id of the artifact that was fetched into the job's directory of that name.
+        task: what kfp says of the step's task, for the pods of a TrainJob.
 
     Raises:
         UserError, TemporaryError, InternalError: as the training ended. Where it did not finish and its last checkpoint could not be
             stored, the TemporaryError says so.
     """
     check_job(job)
-    cluster = cluster_settings(os.environ) if job.kind != "finetune" else None
+    cluster = cluster_settings(os.environ, task) if job.kind != "finetune" else None
     if cluster is not None:
         return run_train_job(run, job, cluster, teacher_outputs)
     config = run.scratch / "job.json"

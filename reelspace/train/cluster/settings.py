@@ -1,12 +1,17 @@
 """Where a training runs on a cluster: what the platform says about it. Nothing here is part of a step key."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field, JsonValue
 
 from reelspace.core.errors import PlaceRefused, SettingError
 from reelspace.core.settings import Settings, read
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CLUSTER_VARIABLE = "REELSPACE_TRAIN_JOB"
 TASK_CONFIG_VARIABLE = "REELSPACE_TASK_CONFIG"
@@ -60,11 +65,14 @@ class ClusterSettings(Settings):
     task_config: TaskConfig = Field(TaskConfig(), description="What the platform says of the task.")
 
 
-def cluster_settings(variables: Mapping[str, str]) -> ClusterSettings | None:
+def cluster_settings(variables: Mapping[str, str], task: "DataclassInstance | None" = None) -> ClusterSettings | None:
     """Read where trainings run from the environment; None: in processes of this machine.
 
-    REELSPACE_TRAIN_JOB is the JSON of ClusterSettings, REELSPACE_TASK_CONFIG that of a TaskConfig, as a component gets it from kfp; its
-    values count before those of `task_config`.
+    REELSPACE_TRAIN_JOB is the JSON of ClusterSettings, REELSPACE_TASK_CONFIG that of a TaskConfig; its values count before those of
+    `task_config`, key by key, and those of `task` before both.
+
+    Args:
+        task: kfp's `dsl.TaskConfig`, as a component gets it; what is empty there was not asked for.
 
     Raises:
         PlaceRefused: a key is unknown, missing, mistyped or out of range. It is no fault of the step's settings, so that the same key may
@@ -73,10 +81,11 @@ def cluster_settings(variables: Mapping[str, str]) -> ClusterSettings | None:
     text = variables.get(CLUSTER_VARIABLE, "")
     if not text:
         return None
+    handed = {name: value for name, value in (asdict(task) if task else {}).items() if value}
     try:
         settings = read(ClusterSettings, text)
-        given = read(TaskConfig, variables.get(TASK_CONFIG_VARIABLE) or "{}")
+        given = (read(TaskConfig, variables.get(TASK_CONFIG_VARIABLE) or "{}"), read(TaskConfig, handed))
     except SettingError as error:
-        raise PlaceRefused(f"{CLUSTER_VARIABLE} or {TASK_CONFIG_VARIABLE}: {error}") from error
-    present = {name: value for name in TaskConfig.model_fields if (value := getattr(given, name)) is not None}
+        raise PlaceRefused(f"{CLUSTER_VARIABLE}, {TASK_CONFIG_VARIABLE} or the task: {error}") from error
+    present = {name: value for one in given for name in TaskConfig.model_fields if (value := getattr(one, name)) is not None}
     return settings.model_copy(update={"task_config": settings.task_config.model_copy(update=present)})
