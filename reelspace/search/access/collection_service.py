@@ -15,6 +15,7 @@ from reelspace.search.access.groups import are_full, group_hits
 from reelspace.search.access.query_request import MAX_LIMIT
 from reelspace.search.access.reads import Reads
 from reelspace.search.access.requests import (
+    AlikeRequests,
     GroupsRequest,
     QueryRequest,
     RetrieveRequest,
@@ -23,15 +24,24 @@ from reelspace.search.access.requests import (
     VectorTarget,
     WriteRequest,
 )
-from reelspace.search.access.results import CollectionFacts, Group, GroupsResult, QueryResult, ScoredPoint, ScrollResult, WriteResult
+from reelspace.search.access.results import (
+    AlikeResult,
+    CollectionFacts,
+    Group,
+    GroupsResult,
+    QueryResult,
+    ScoredPoint,
+    ScrollResult,
+    WriteResult,
+)
 from reelspace.search.access.selected import read_vectors, select_payload, select_payloads, select_record
 from reelspace.search.access.shard_client import ShardClient
 from reelspace.search.access.tally import Tally, sealed_facts
 from reelspace.search.access.targets import Encoder, Targets
 from reelspace.search.access.together import together
 from reelspace.search.access.write_path import WritePath
-from reelspace.search.compute.queries import Record, Retrieve, Scroll, ShardFacts, ShardQuery
-from reelspace.search.storage.ids import Id
+from reelspace.search.compute.queries import AlikeQueries, Record, Retrieve, Scroll, ShardFacts, ShardQuery
+from reelspace.search.storage.ids import NO_ID, Id
 from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.payload_path import parse_key
 
@@ -100,6 +110,19 @@ class CollectionService:
         ]
         found = await self._fanout.search_all(queries, timeout_s, allow_partial=[request.allow_partial for request in requests])
         return [self._result(one, request) for one, request in zip(found, requests, strict=True)]
+
+    async def query_alike(self, requests: AlikeRequests, timeout_s: float) -> AlikeResult:
+        """Answer queries that differ only in their vectors, without an object for each; one that fails fails all."""
+        request = requests.request
+        queries = AlikeQueries(requests.vectors_QD, request.offset + request.limit, request.using, request.where)
+        found = await self._fanout.search_alike(queries, timeout_s, allow_partial=request.allow_partial)
+        ids_QK3, scores_QK = found.ids_QK3[:, request.offset :], found.scores_QK[:, request.offset :].astype(np.float64)
+        if self.fields[request.using].metric == "euclid":
+            scores_QK = np.sqrt(np.maximum(-scores_QK, 0.0))
+        if request.score_threshold is not None:
+            ids_QK3 = ids_QK3.copy()
+            ids_QK3[~self._are_better(scores_QK, request.score_threshold, request.using), 0] = NO_ID
+        return AlikeResult(ids_QK3, scores_QK.astype(np.float32), self.tally.coverage(found.missing_shards))
 
     async def query_groups(self, request: GroupsRequest, timeout_s: float) -> GroupsResult:
         """Answer a query with groups of hits: more hits are fetched until the groups are full, or rows or MAX_LIMIT hits end."""
@@ -193,6 +216,10 @@ class CollectionService:
         if self.fields[using].metric == "euclid":
             return sum(score < threshold for score in scores)
         return sum(score > threshold for score in scores)
+
+    def _are_better(self, scores_QK: NDArray[np.float64], threshold: float, using: str) -> NDArray[np.bool_]:
+        better_QK: NDArray[np.bool_] = scores_QK < threshold if self.fields[using].metric == "euclid" else scores_QK > threshold
+        return better_QK
 
     async def _look_up(self, ids: Sequence[Id], using: str, timeout_s: float) -> Sequence[Record]:
         found = await self._reads.by_id(Retrieve(tuple(ids), with_payload=False, with_vectors=(using,)), timeout_s)

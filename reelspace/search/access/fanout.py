@@ -3,7 +3,7 @@
 Queries of different requests that ask for much the same travel together: one call per shard and batch. While calls are in flight
 the next batch fills, so a lone query never waits for company.
 
-Legend: K hits of one query.
+Legend: Q queries, K hits of one query.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,8 @@ from reelspace.search.access.current_request import first_traced
 from reelspace.search.access.merge import Merged, merge_answers
 from reelspace.search.access.shard_calls import missing_of, raise_missing
 from reelspace.search.access.shard_client import ShardClient, ShardTimeout
-from reelspace.search.compute.queries import ShardAnswer, ShardQuery
-from reelspace.search.storage.ids import Id
+from reelspace.search.compute.queries import AlikeQueries, ShardAnswer, ShardQuery, joined
+from reelspace.search.storage.ids import NO_ID, NUM_WORDS, Id
 
 
 class FanoutSettings(Settings):
@@ -52,34 +53,59 @@ class Found:
     missing_shards: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundAlike:
+    """Hits of queries that are alike, as ShardAnswer has them; shards that are missing for some of them are named."""
+
+    ids_QK3: NDArray[np.uint64]
+    scores_QK: NDArray[np.float32]
+    missing_shards: tuple[int, ...]
+
+
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """A query that waits for its batch and then for its answer."""
+    """A query, or some that are alike, waiting for a batch and then for the answer; `row` is that of the first in the batch."""
 
-    query: ShardQuery
+    query: ShardQuery | AlikeQueries
     timeout_s: float
     deadline_s: float
     allow_partial: bool
-    answer: "asyncio.Future[Found]"
+    answer: "asyncio.Future[Found | FoundAlike]"
     context: contextvars.Context
+    num: int
     batch: "_Batch | None" = None
     row: int = 0
+
+    @property
+    def queries(self) -> Sequence[ShardQuery]:
+        """Give them as a sequence."""
+        return self.query if isinstance(self.query, AlikeQueries) else (self.query,)
 
     @property
     def group(self) -> tuple[str, bool, tuple[str, ...], int]:
         """What queries of one batch share: a wide answer is not made for a narrow question."""
         query = self.query
-        return query.using, query.with_payload, query.with_vectors, (query.k + len(query.excluded)).bit_length()
+        widest = query.k if isinstance(query, AlikeQueries) else query.k + len(query.excluded)
+        return query.using, query.with_payload, query.with_vectors, widest.bit_length()
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class _Hits:
-    """What some shards found for all queries of a batch, in lists."""
+    """What some shards found for all queries of a batch."""
 
     merged: Merged
     answers: Sequence[ShardAnswer]
-    ids: list[list[Id]]
-    scores: list[list[float]]
+
+    @cached_property
+    def ids(self) -> list[list[Id]]:
+        """In lists."""
+        return self.merged.ids()
+
+    @cached_property
+    def scores(self) -> list[list[float]]:
+        """In lists."""
+        scores: list[list[float]] = self.merged.scores_QK.tolist()
+        return scores
 
 
 @dataclass(eq=False, slots=True)
@@ -95,8 +121,7 @@ class _Batch:
         """Merge the answers of all shards but some, once for all queries of the batch."""
         if missing not in self.hits:
             answers = [call.result() for shard, call in enumerate(self.calls) if shard not in missing]
-            merged = merge_answers(answers, max(member.query.k for member in self.members))
-            self.hits[missing] = _Hits(merged, answers, merged.ids(), merged.scores_QK.tolist())
+            self.hits[missing] = _Hits(merge_answers(answers, max(member.query.k for member in self.members)), answers)
         return self.hits[missing]
 
 
@@ -108,13 +133,14 @@ class Fanout:
         self._settings = settings
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
+        self._num_waiting = 0
         self._num_in_flight = 0
         self._about_to_send = False
 
     @property
     def num_waiting(self) -> int:
         """Give how many queries wait for their turn."""
-        return len(self._waiting)
+        return self._num_waiting
 
     async def search(self, query: ShardQuery, timeout_s: float, *, allow_partial: bool = False) -> Found:
         """Find a query's best hits over all shards.
@@ -130,20 +156,39 @@ class Fanout:
         (found,) = await self.search_all([query], timeout_s, allow_partial=[allow_partial])
         return found
 
+    async def search_alike(self, queries: AlikeQueries, timeout_s: float, *, allow_partial: bool = False) -> FoundAlike:
+        """Find the best hits of queries that are alike; raises as `search`."""
+        size = self._settings.max_batch
+        parts = [queries[start : start + size] for start in range(0, len(queries), size)]
+        answers = await self._search(parts, timeout_s, [allow_partial] * len(parts))
+        found = [answer for answer in answers if isinstance(answer, FoundAlike)]
+        if len(found) == 1:
+            return found[0]
+        missing = sorted({shard for one in found for shard in one.missing_shards})
+        return FoundAlike(*_together(found, queries.k), tuple(missing))
+
     async def search_all(self, queries: Sequence[ShardQuery], timeout_s: float, *, allow_partial: Sequence[bool]) -> list[Found]:
         """Find the best hits of several queries of one request; raises what `search` raises for the first that fails."""
-        if len(self._waiting) + len(queries) > self._settings.max_waiting:
-            self._drop_answered()
-        if len(self._waiting) + len(queries) > self._settings.max_waiting:
-            raise Overloaded(f"{len(self._waiting)} queries wait already; try again")
+        answers = await self._search(queries, timeout_s, allow_partial)
+        return [answer for answer in answers if isinstance(answer, Found)]
+
+    async def _search(
+        self, queries: Sequence[ShardQuery | AlikeQueries], timeout_s: float, allow_partial: Sequence[bool]
+    ) -> list[Found | FoundAlike]:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         deadline_s = loop.time() + timeout_s
         members = [
-            _Waiting(query, timeout_s, deadline_s, partial, loop.create_future(), context)
+            _Waiting(query, timeout_s, deadline_s, partial, loop.create_future(), context, _num(query))
             for query, partial in zip(queries, allow_partial, strict=True)
         ]
+        num = sum(member.num for member in members)
+        if self._num_waiting + num > self._settings.max_waiting:
+            self._drop_answered()
+        if self._num_waiting + num > self._settings.max_waiting:
+            raise Overloaded(f"{self._num_waiting} queries wait already; try again")
         late = loop.call_at(deadline_s, _answer_all, members)
         self._waiting.extend(members)
+        self._num_waiting += num
         if not self._about_to_send:
             # What comes in the same turn of the event loop travels together.
             self._about_to_send = True
@@ -176,12 +221,17 @@ class Fanout:
         newest_first = bool(self._waiting) and self._is_half_late(self._waiting[0])
         members: list[_Waiting] = []
         others: list[_Waiting] = []
-        while self._waiting and len(members) < self._settings.max_batch:
+        num, most = 0, self._settings.max_batch
+        while self._waiting and num < most:
             waiting = self._waiting.pop() if newest_first else self._waiting.popleft()
             if waiting.answer.done():
-                continue
-            fits = not members or waiting.group == members[0].group
-            (members if fits else others).append(waiting)
+                self._num_waiting -= waiting.num
+            elif not members or (num + waiting.num <= most and waiting.group == members[0].group):
+                members.append(waiting)
+                num += waiting.num
+            else:
+                others.append(waiting)
+        self._num_waiting -= num
         if newest_first:
             self._waiting.extend(reversed(others))
         else:
@@ -191,7 +241,7 @@ class Fanout:
     def _drop_answered(self) -> None:
         """Forget the oldest queries that are answered by now: too late, or nobody waits any more."""
         while self._waiting and self._waiting[0].answer.done():
-            self._waiting.popleft()
+            self._num_waiting -= self._waiting.popleft().num
 
     def _is_half_late(self, waiting: _Waiting) -> bool:
         return waiting.deadline_s - asyncio.get_running_loop().time() < waiting.timeout_s / 2
@@ -199,14 +249,16 @@ class Fanout:
     def _start(self, members: Sequence[_Waiting]) -> bool:
         """Ask all shards; tells whether they answered on the spot."""
         loop = asyncio.get_running_loop()
-        queries = [member.query for member in members]
+        queries = joined([member.queries for member in members])
         timeout_s = max(0.001, max(member.deadline_s for member in members) - loop.time())
         context = first_traced([member.context for member in members])
         calls = [_called(shard, queries, timeout_s, context) for shard in self._shards]
         pending = [call for call in calls if not call.done()]
         batch = _Batch(members, calls, len(pending))
-        for row, member in enumerate(members):
+        row = 0
+        for member in members:
             member.batch, member.row = batch, row
+            row += member.num
         if self._on_batch:
             self._on_batch(len(queries))
         if not pending:
@@ -225,6 +277,10 @@ class Fanout:
         self._num_in_flight -= 1
         _finish(batch)
         self._send()
+
+
+def _num(query: ShardQuery | AlikeQueries) -> int:
+    return len(query) if isinstance(query, AlikeQueries) else 1
 
 
 def _called(
@@ -267,7 +323,7 @@ def _answer(waiting: _Waiting) -> None:
         waiting.answer.set_exception(error)
 
 
-def _collected(waiting: _Waiting) -> Found:
+def _collected(waiting: _Waiting) -> Found | FoundAlike:
     batch, timeout_s = waiting.batch, waiting.timeout_s
     if batch is None:
         raise ShardTimeout(f"the query waited {timeout_s:.3g} s for its turn: shards are slower than queries come")
@@ -280,8 +336,11 @@ def _collected(waiting: _Waiting) -> Found:
     return _cut(batch.hits_of(missing), waiting, missing)
 
 
-def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found:
+def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found | FoundAlike:
     query, row = waiting.query, waiting.row
+    if isinstance(query, AlikeQueries):
+        rows = slice(row, row + len(query))
+        return FoundAlike(hits.merged.ids_QK3[rows, : query.k], hits.merged.scores_QK[rows, : query.k], missing)
     ids = hits.ids[row][: query.k]
     scores = hits.scores[row][: len(ids)]
     if not query.with_payload and not query.with_vectors:
@@ -293,6 +352,20 @@ def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found:
     if query.with_vectors:
         vectors = [_bytes(hits.answers[part].vectors_QK, row, column) for part, column in places]
     return Found(ids, scores, payloads, vectors, missing)
+
+
+def _together(found: Sequence[FoundAlike], k: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    """Put the hits of several batches below each other, all k wide."""
+    num_queries = sum(len(one.scores_QK) for one in found)
+    ids_QK3 = np.zeros((num_queries, k, NUM_WORDS), dtype=np.uint64)
+    ids_QK3[:, :, 0] = NO_ID
+    scores_QK = np.full((num_queries, k), -np.inf, dtype=np.float32)
+    row = 0
+    for one in found:
+        num, width = one.scores_QK.shape
+        ids_QK3[row : row + num, :width], scores_QK[row : row + num, :width] = one.ids_QK3, one.scores_QK
+        row += num
+    return ids_QK3, scores_QK
 
 
 def _bytes(values_QK: NDArray[np.object_] | None, row: int, column: int) -> bytes:

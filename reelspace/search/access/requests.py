@@ -1,6 +1,6 @@
 """Checked requests of clients, the same whether they came as JSON or as protobuf messages. Parsers make them, services answer them.
 
-Legend: D dimension.
+Legend: D dimension, Q queries.
 """
 
 from collections.abc import Mapping
@@ -78,6 +78,14 @@ class QueryRequest:
     where: bytes = b""
     selection: Selection = field(default_factory=Selection)
     allow_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlikeRequests:
+    """Queries that differ only in their vectors, and want neither payload nor vectors; `request` is the first of them."""
+
+    request: QueryRequest
+    vectors_QD: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Answers of the services, before they become JSON or protobuf messages.
 
-Legend: D dimension.
+Legend: D dimension, Q queries, K hits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +69,20 @@ class QueryResult:
         for place, (id, score) in enumerate(zip(self.ids, self.scores, strict=True)):
             payload = None if self.payloads is None else self.payloads[place]
             yield ScoredPoint(id, score, payload, None if self.vectors is None else self.vectors[place])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlikeResult:
+    """Hits of queries that differ only in their vectors, best first, in columns.
+
+    Attributes:
+        ids_QK3: as `ids.id_words`; a query has no more hits where the kind is NO_ID.
+        scores_QK: as in QueryResult.
+    """
+
+    ids_QK3: NDArray[np.uint64]
+    scores_QK: NDArray[np.float32]
+    coverage: Coverage
 
 
 @dataclass(frozen=True, slots=True, eq=False)

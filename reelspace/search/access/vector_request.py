@@ -1,6 +1,6 @@
 """A client's vector, checked: numbers only, finite as float32, short enough that no score overflows, with a direction for cosine.
 
-Legend: D dimension.
+Legend: D dimension, Q queries.
 """
 
 from collections.abc import Iterable
@@ -39,6 +39,12 @@ def parse_vector(value: Any, known: VectorField, where: str) -> NDArray[np.float
         place, one = next((place, one) for place, one in enumerate(value) if type(one) not in _NUMBERS)
         raise RequestRefused(f"{where}[{place}]", f"expected a number, got {kind_of(one)}")
     return checked_vector(np.array(value, dtype=np.float64), known, where)
+
+
+def are_surely_good(vectors_QD: NDArray[np.float32]) -> bool:
+    """Tell whether `parse_vector` takes each of these, be the metric what it may; False says nothing: it must look at each."""
+    squares_Q = np.einsum("qd,qd->q", vectors_QD, vectors_QD)
+    return bool(((squares_Q >= 2 * MIN_SQUARED_LENGTH) & (squares_Q <= MAX_SQUARED_LENGTH / 2)).all())
 
 
 def checked_vector(wide_D: NDArray[np.float64], known: VectorField, where: str) -> NDArray[np.float32]:

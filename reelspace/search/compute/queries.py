@@ -3,8 +3,9 @@
 Legend: Q queries, K hits, D dimension.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,54 @@ class ShardQuery:
     excluded: tuple[Id, ...] = ()
     with_payload: bool = False
     with_vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlikeQueries(Sequence[ShardQuery]):
+    """Searches that differ only in their vectors and exclude nothing, in columns: many objects would cost more than their search."""
+
+    vectors_QD: NDArray[np.float32]
+    k: int
+    using: str = ""
+    where: bytes = b""
+    with_payload: bool = False
+    with_vectors: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.vectors_QD)
+
+    @overload
+    def __getitem__(self, place: int) -> ShardQuery: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "AlikeQueries": ...
+
+    def __getitem__(self, place: int | slice) -> "ShardQuery | AlikeQueries":
+        rest = self.k, self.using, self.where
+        if isinstance(place, slice):
+            return AlikeQueries(self.vectors_QD[place], *rest, self.with_payload, self.with_vectors)
+        return ShardQuery(self.vectors_QD[place], *rest, (), self.with_payload, self.with_vectors)
+
+    def is_like(self, other: "AlikeQueries") -> bool:
+        """Tell whether these and others ask for the same, so that they may be put side by side."""
+        return (
+            (self.k, self.using, self.where, self.with_payload) == (other.k, other.using, other.where, other.with_payload)
+            and self.with_vectors == other.with_vectors
+            and self.vectors_QD.shape[1] == other.vectors_QD.shape[1]
+        )
+
+
+def joined(parts: Sequence[Sequence[ShardQuery]]) -> Sequence[ShardQuery]:
+    """Put the queries of some parts, at least one, side by side: in columns where all of them are alike."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, AlikeQueries):
+        alike = [part for part in parts if isinstance(part, AlikeQueries) and part.is_like(first)]
+        if len(alike) == len(parts):
+            vectors_QD = np.concatenate([part.vectors_QD for part in alike])
+            return AlikeQueries(vectors_QD, first.k, first.using, first.where, first.with_payload, first.with_vectors)
+    return [query for part in parts for query in part]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

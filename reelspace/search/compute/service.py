@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
 from reelspace.search.compute.queries import (
+    AlikeQueries,
     Count,
     Describe,
     Read,
@@ -42,6 +43,9 @@ def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
         if lone is not None:
             rows, scores = lone
             return _completed(shard, queries, Rows(np.array([rows]), np.array([scores], dtype=np.float32)))
+    if isinstance(queries, AlikeQueries):
+        found = shard.search(queries.vectors_QD, queries.k, using=queries.using, where=queries.where)
+        return _completed(shard, queries, found)
     groups = _groups(queries)
     if len(groups) == 1:
         found = _search(shard, queries)
@@ -57,9 +61,10 @@ def answer_queries(shard: Shard, queries: Sequence[ShardQuery]) -> ShardAnswer:
 def _completed(shard: Shard, queries: Sequence[ShardQuery], found: Rows) -> ShardAnswer:
     """Add what else the queries want of their hits."""
     payloads = vectors = None
-    if any(query.with_payload for query in queries):
+    some = [queries] if isinstance(queries, AlikeQueries) else queries
+    if any(one.with_payload for one in some):
         payloads = _payloads(shard, found.rows_QK, [query.with_payload for query in queries])
-    if any(query.with_vectors for query in queries):
+    if any(one.with_vectors for one in some):
         vectors = _vectors(shard, found.rows_QK, queries)
     return ShardAnswer(shard.ids.words(found.rows_QK), found.scores_QK, payloads, vectors)
 

@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
-from reelspace.search.compute.queries import ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import AlikeQueries, ShardAnswer, ShardQuery
 from reelspace.search.compute.signature import EXCLUDE, FILTER, IDS, OPTIONS, PAYLOAD, QUERY, SCORES, VECTORS, K
 from reelspace.search.storage.ids import NO_ID, NUM_WORDS, id_words, ids_of_words
 
@@ -25,6 +25,8 @@ class TensorsRefused(UserError):
 
 def query_tensors(queries: Sequence[ShardQuery]) -> dict[str, NDArray[Any]]:
     """Give the tensors of queries over vectors of one length."""
+    if isinstance(queries, AlikeQueries):
+        return _alike_tensors(queries)
     tensors: dict[str, NDArray[Any]] = {
         QUERY: np.stack([query.vector_D for query in queries]),
         K: np.array([[query.k] for query in queries], dtype=np.int32),
@@ -44,14 +46,14 @@ def query_tensors(queries: Sequence[ShardQuery]) -> dict[str, NDArray[Any]]:
 
 def wanted_outputs(queries: Sequence[ShardQuery]) -> list[str]:
     """Name the outputs that queries need."""
-    wanted = [IDS, SCORES]
-    if any(query.with_payload for query in queries):
+    wanted, some = [IDS, SCORES], [queries] if isinstance(queries, AlikeQueries) else queries
+    if any(one.with_payload for one in some):
         wanted.append(PAYLOAD)
-    return [*wanted, VECTORS] if any(query.with_vectors for query in queries) else wanted
+    return [*wanted, VECTORS] if any(one.with_vectors for one in some) else wanted
 
 
-def queries_of(inputs: Tensors, outputs: frozenset[str]) -> list[ShardQuery]:
-    """Read the queries of one request.
+def queries_of(inputs: Tensors, outputs: frozenset[str]) -> Sequence[ShardQuery]:
+    """Read the queries of one request, in columns where there are several and all are alike.
 
     Raises:
         TensorsRefused: a tensor is missing or does not hold what its name says.
@@ -64,6 +66,9 @@ def queries_of(inputs: Tensors, outputs: frozenset[str]) -> list[ShardQuery]:
     options = [_read_options(text) for text in _texts(inputs.get(OPTIONS), num)]
     excluded = _excluded(inputs.get(EXCLUDE), num)
     with_payload = PAYLOAD in outputs
+    if num > 1 and EXCLUDE not in inputs and (k_B == k_B[0]).all() and all(map(wheres[0].__eq__, wheres)) and len(set(options)) == 1:
+        using, with_vectors = options[0]
+        return AlikeQueries(vectors_BD, int(k_B[0]), using, wheres[0], with_payload, with_vectors)
     return [
         ShardQuery(vectors_BD[row], int(k_B[row]), using, wheres[row], excluded[row], with_payload, with_vectors)
         for row, (using, with_vectors) in enumerate(options)
@@ -87,7 +92,17 @@ def answer_of(tensors: Tensors) -> ShardAnswer:
     return ShardAnswer(ids_BK3, tensors[SCORES], tensors.get(PAYLOAD), tensors.get(VECTORS))
 
 
-def _options(query: ShardQuery) -> bytes:
+def _alike_tensors(queries: AlikeQueries) -> dict[str, NDArray[Any]]:
+    num = len(queries)
+    tensors: dict[str, NDArray[Any]] = {QUERY: queries.vectors_QD, K: np.full((num, 1), queries.k, dtype=np.int32)}
+    if queries.where:
+        tensors[FILTER] = np.full((num, 1), queries.where, dtype=np.object_)
+    if queries.using or queries.with_vectors:
+        tensors[OPTIONS] = np.full((num, 1), _options(queries), dtype=np.object_)
+    return tensors
+
+
+def _options(query: ShardQuery | AlikeQueries) -> bytes:
     return orjson.dumps({"using": query.using, "with_vectors": query.with_vectors})
 
 

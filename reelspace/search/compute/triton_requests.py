@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from reelspace.core.errors import ReelspaceError, UserError
 from reelspace.search.compute.calls import Probe, Sync, decode_call, encode_answer
 from reelspace.search.compute.host import ShardHost
-from reelspace.search.compute.queries import Describe, Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import AlikeQueries, Describe, Read, ReadAnswer, ShardAnswer, ShardQuery, joined
 from reelspace.search.compute.signature import ANSWER, CALL
 from reelspace.search.compute.tensors import Tensors, answer_tensors, queries_of
 
 SYNC_S = 0.005
+Search = tuple[int, Sequence[ShardQuery]]
+"""The place of a request, and its queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class ShardRequest:
 def answer_requests(host: ShardHost, requests: Sequence[ShardRequest]) -> list[Tensors | ReelspaceError]:
     """Answer each request with its output tensors, or with the reason why it is refused."""
     answers: list[Tensors | ReelspaceError | None] = [None] * len(requests)
-    searches: list[tuple[int, list[ShardQuery]]] = []
+    searches: list[Search] = []
     for place, request in enumerate(requests):
         try:
             if CALL in request.inputs:
@@ -42,11 +44,11 @@ def answer_requests(host: ShardHost, requests: Sequence[ShardRequest]) -> list[T
     return [answer for answer in answers if answer is not None]
 
 
-def _searched(host: ShardHost, searches: Sequence[tuple[int, list[ShardQuery]]]) -> list[tuple[int, Tensors | ReelspaceError]]:
+def _searched(host: ShardHost, searches: Sequence[Search]) -> list[tuple[int, Tensors | ReelspaceError]]:
     if not searches:
         return []
     try:
-        answer = host.search([query for _, queries in searches for query in queries])
+        answer = host.search(joined([queries for _, queries in searches]))
     except UserError as error:
         if len(searches) == 1:
             return [(searches[0][0], error)]
@@ -55,12 +57,13 @@ def _searched(host: ShardHost, searches: Sequence[tuple[int, list[ShardQuery]]])
     return _parted(answer, searches)
 
 
-def _parted(answer: ShardAnswer, searches: Sequence[tuple[int, list[ShardQuery]]]) -> list[tuple[int, Tensors | ReelspaceError]]:
+def _parted(answer: ShardAnswer, searches: Sequence[Search]) -> list[tuple[int, Tensors | ReelspaceError]]:
     found: list[tuple[int, Tensors | ReelspaceError]] = []
     start = 0
     for place, queries in searches:
         rows = slice(start, start + len(queries))
-        found.append((place, answer_tensors(answer, rows, max(query.k for query in queries))))
+        widest = queries.k if isinstance(queries, AlikeQueries) else max(query.k for query in queries)
+        found.append((place, answer_tensors(answer, rows, widest)))
         start = rows.stop
     return found
 

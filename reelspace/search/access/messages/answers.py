@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 from qdrant_client.grpc import collections_pb2, points_pb2
 
 from reelspace.search.access.collection_request import DISTANCES
+from reelspace.search.access.messages.hit_bytes import batch_bytes
 from reelspace.search.access.messages.payload_message import write_payload
-from reelspace.search.access.results import CollectionFacts, GroupsResult, QueryResult, ScoredPoint, ScrollResult, WriteResult
+from reelspace.search.access.results import (
+    AlikeResult,
+    CollectionFacts,
+    GroupsResult,
+    QueryResult,
+    ScoredPoint,
+    ScrollResult,
+    WriteResult,
+)
 from reelspace.search.compute.queries import Record
-from reelspace.search.storage.ids import Id
+from reelspace.search.storage.ids import NO_ID, UUID_KIND, Id, ids_of_words
 from reelspace.search.storage.layout import VectorSettings
 
 _DISTANCE_OF: Final = {metric: collections_pb2.Distance.Value(name) for name, metric in DISTANCES.items()}
@@ -41,6 +50,18 @@ def batch_answer(results: Iterable[QueryResult], seconds: float) -> Any:
     answer = points_pb2.QueryBatchResponse(time=seconds)
     for result in results:
         _add_hits(answer.result.add().result.add, result)
+    return answer
+
+
+def alike_answer(result: AlikeResult, seconds: float) -> Any:
+    """Write the hits of queries that are alike: as bytes, or as a message where ids are not all numbers."""
+    kinds_QK, version = result.ids_QK3[:, :, 0], result.coverage.version
+    if not (kinds_QK == UUID_KIND).any():
+        return batch_bytes(result.ids_QK3, result.scores_QK, version, seconds)
+    answer = points_pb2.QueryBatchResponse(time=seconds)
+    for words_K3, scores_K in zip(result.ids_QK3, result.scores_QK.tolist(), strict=True):
+        ids = ids_of_words(words_K3[words_K3[:, 0] != NO_ID])
+        _add_bare_hits(answer.result.add().result.add, ids, scores_K[: len(ids)], version)
     return answer
 
 
@@ -149,7 +170,11 @@ def _add_hits(add: Callable[[], Any], result: QueryResult) -> None:
         for hit in result.points:
             _fill_hit(add(), hit, version)
         return
-    for id, score in zip(result.ids, result.scores, strict=True):
+    _add_bare_hits(add, result.ids, result.scores, version)
+
+
+def _add_bare_hits(add: Callable[[], Any], ids: Iterable[Id], scores: Iterable[float], version: int) -> None:
+    for id, score in zip(ids, scores, strict=True):
         message = add()
         if type(id) is int:
             message.id.num = id

@@ -45,7 +45,8 @@ def dialect_methods(catalog: Callable[[], SeenCollections]) -> dict[str, Method]
 def _bytes_of(handler: Callable[[bytes, Call], Awaitable[Any]]) -> Method:
     @wraps(handler)
     async def method(data: bytes, call: Call) -> bytes:
-        answer: bytes = (await handler(data, call)).SerializeToString()
-        return answer
+        answer = await handler(data, call)
+        written: bytes = answer if isinstance(answer, bytes) else answer.SerializeToString()
+        return written
 
     return method

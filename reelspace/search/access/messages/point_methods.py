@@ -10,6 +10,7 @@ from qdrant_client.grpc import points_pb2
 from reelspace.search.access.collection_service import CollectionService
 from reelspace.search.access.http_request import READ_TIMEOUT_S, WRITE_TIMEOUT_S
 from reelspace.search.access.messages import answers
+from reelspace.search.access.messages.alike_message import alike_requests_of, read_alike
 from reelspace.search.access.messages.call import Call
 from reelspace.search.access.messages.point_message import count_of, retrieve_of, scroll_of
 from reelspace.search.access.messages.query_message import groups_of, queries_of, query_of
@@ -47,8 +48,15 @@ class PointMethods:
 
     async def query_batch(self, data: bytes, call: Call) -> Any:
         """Answer several queries; one that fails fails all."""
-        start_s, message = time.perf_counter(), parse_message(points_pb2.QueryBatchPoints, data)
+        start_s, alike = time.perf_counter(), read_alike(data)
+        message = parse_message(points_pb2.QueryBatchPoints, data) if alike is None else alike.message
         service = await self._catalog().service(message.collection_name)
+        if alike is not None:
+            requests = alike_requests_of(alike, service.fields)
+            if requests is not None:
+                result = await service.query_alike(requests, call.limit_s(message, READ_TIMEOUT_S))
+                return answers.alike_answer(result, time.perf_counter() - start_s)
+            message = parse_message(points_pb2.QueryBatchPoints, data)
         results = await service.query_batch(queries_of(message, service.fields), call.limit_s(message, READ_TIMEOUT_S))
         return answers.batch_answer(results, time.perf_counter() - start_s)
 
