@@ -41,7 +41,7 @@ def add_fake_nodes(cluster: Cluster, num_nodes: int = NUM_NODES, gpus: int = GPU
     """
     port = free_ports(1)[0]
     stages = [data_folder("kwok") / "stages" / f"{name}.yaml" for name in _STAGES_OF_KWOK]
-    stages += [_OUR_STAGES / f"{name}.yaml" for name in ("pod-exit", "workflow-step")]
+    stages += [_OUR_STAGES / f"{name}.yaml" for name in ("pod-exit", "pod-stopped", "workflow-step")]
     cluster.processes.start(
         "kwok",
         f"--kubeconfig={cluster.kubeconfig()}",
