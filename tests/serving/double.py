@@ -1,6 +1,6 @@
 """A stand-in for Triton that speaks V2 over HTTP with code of its own, and keeps what reached it.
 
-It doubles X; -1 it calls wrong, 99 takes it half a second, 404 it forgets to answer, 500 fails it.
+It doubles X; -1 it calls wrong, 99 takes it a second, 404 it forgets to answer, 500 fails it.
 """
 
 import json
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 HEAD_LENGTH = "Inference-Header-Content-Length"
-SLOW_S = 0.5
+SLOW_S = 1.0
 _INFER = re.compile(r"/v2/models/(\w+)(?:/versions/(\d+))?/infer")
 
 
@@ -26,6 +26,7 @@ class Came:
     model: str
     version: str | None
     head: dict[str, Any]
+    raw: bytes
     headers: dict[str, str]
 
 
@@ -53,7 +54,7 @@ def running_double() -> Iterator[Double]:
             assert found is not None, self.path
             head_length = int(self.headers[HEAD_LENGTH])
             head = json.loads(data[:head_length])
-            double.came.append(Came(found[1], found[2], head, {name.lower(): value for name, value in self.headers.items()}))
+            double.came.append(Came(found[1], found[2], head, data[head_length:], headers_of(self)))
             self.answer(*answer_of(found[1], found[2] or "2", head, data[head_length:]))
 
         def answer(self, status: int, body: dict[str, Any]) -> None:
@@ -78,6 +79,10 @@ def running_double() -> Iterator[Double]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield double
         server.shutdown()
+
+
+def headers_of(request: BaseHTTPRequestHandler) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
 
 
 def answer_of(model: str, version: str, head: dict[str, Any], raw: bytes) -> tuple[int, dict[str, Any]]:

@@ -23,16 +23,13 @@ X = {"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
 
 
 @dataclass
-class Served:
-    """The running gateway; `http` and `channel` stay connected."""
+class Connected:
+    """A gateway that someone runs; `http` and `channel` stay connected."""
 
     url: str
     grpc_address: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
     http: httpx.Client
     channel: grpc.Channel
-    secrets: dict[str, str] = field(default_factory=dict)
 
     def infer(self, body: object, path: str = "doubling", **headers: str) -> httpx.Response:
         """Ask for an inference over HTTP."""
@@ -47,6 +44,15 @@ class Served:
         except grpc.RpcError as error:
             return error
 
+
+@dataclass
+class Served(Connected):
+    """A gateway process of ours."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    secrets: dict[str, str] = field(default_factory=dict)
+
     def check_alive(self) -> None:
         """Expect the process to live, to have told of no bug, and to answer both faces."""
         assert self.process.poll() is None
@@ -60,6 +66,13 @@ class Served:
         """Give the lines of the access log."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["event"] == event]
+
+
+@contextmanager
+def connected(url: str, grpc_address: str) -> Iterator[Connected]:
+    """Connect with a gateway over both faces."""
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as http, grpc.insecure_channel(grpc_address, UNBOUNDED) as channel:
+        yield Connected(url, grpc_address, http, channel)
 
 
 @contextmanager
@@ -85,12 +98,9 @@ def serving(
         line = process.stdout.readline()
         assert line, log.read_text()
         told = json.loads(line)
-        with (
-            httpx.Client(base_url=told["url"], timeout=30, trust_env=False) as http,
-            grpc.insecure_channel(told["grpc"], UNBOUNDED) as channel,
-        ):
+        with connected(told["url"], told["grpc"]) as faces:
             secrets = {line["name"]: secret for secret, line in keys}
-            yield Served(told["url"], told["grpc"], process, log, http, channel, secrets)
+            yield Served(faces.url, faces.grpc_address, faces.http, faces.channel, process, log, secrets)
     finally:
         stop(process)
         process.stdout.close()
