@@ -69,7 +69,8 @@ def answer_refusal(path: str, error: RequestRefused, start_s: float) -> Response
     """Answer a refusal in the shape of what was asked: the V2 protocol's, or the dialect's."""
     response = refused(error, start_s)
     if path.startswith("/v2"):
-        response = Response(orjson.dumps({"error": str(error)}), error.status, dict(response.headers), "application/json")
+        body = {"error": str(error), "field": str(error).partition(":")[0]}
+        response = Response(orjson.dumps(body), error.status, dict(response.headers), "application/json")
         response.headers["content-length"] = str(len(response.body))
     if error.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"

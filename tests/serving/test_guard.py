@@ -95,6 +95,7 @@ def test_every_route_refuses_every_key_that_may_not_and_lets_readers_in(guarded:
             answer = guarded.http.request(method, path, json=body, headers=shown(guarded, key))
             assert answer.status_code == status, (method, path, key)
             assert answer.json()["error"].startswith("api-key: ")
+            assert answer.json()["field"] == "api-key"
             tried += 1
     assert tried >= 80
     assert len(double.came) == came, "nothing may have reached Triton"
