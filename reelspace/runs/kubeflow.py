@@ -1,9 +1,13 @@
-"""A run of Kubeflow Pipelines: how it stands, what its pods say, its end, another try. Over the API of Kubeflow Pipelines alone."""
+"""A run of Kubeflow Pipelines: how it stands, what its pods say, its end, another try. Over the API of Kubeflow Pipelines alone.
+
+Source: runs as servers of the versions 2.16 and 2.17 show them. Of a task they say its name, its state, when it started, and the nodes of
+Argo that come next below it; which pod it had and why it failed they do not say (kubeflow/pipelines#14007).
+"""
 
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from reelspace.core.errors import ArtifactMissing
 from reelspace.runs.kubeflow_api import KubeflowApi, Object
@@ -13,6 +17,7 @@ from reelspace.runs.remote import LiveStep
 
 PATIENCE_S: Final = 60.0
 POLL_S: Final = 3.0
+_TEMPLATE: Final = "system-container-impl"
 _STATES: Mapping[str, State] = {"SUCCEEDED": "done", "SKIPPED": "done", "FAILED": "failed", "CANCELED": "cancelled"}
 _LIVE: Mapping[str, Literal["waiting", "running", "done", "failed"]] = {
     "RUNNING": "running",
@@ -43,13 +48,12 @@ class KubeflowRuns:
         with _connect(record) as api:
             found = {}
             for step, task in _tasks(_run(api, record), record.steps).items():
-                state = _LIVE.get(task.get("state", ""), "waiting")
-                said = ""
-                if state == "running":
-                    lines = [line for pod in _pods(task) for line in api.pod_log(record.remote["run"], pod).splitlines()]
-                    said = last_progress(lines)
-                found[step] = LiveStep(state, said or str(task.get("error", {}).get("message", "")))
+                state = _LIVE.get(task["state"], "waiting")
+                found[step] = LiveStep(state, self._progress(api, record, task) if state == "running" else "")
             return found
+
+    def _progress(self, api: KubeflowApi, record: RunRecord, task: Object) -> str:
+        return last_progress([line for pod in _pods(task) for line in api.pod_log(record.remote["run"], pod).splitlines()])
 
     def log(self, record: RunRecord, *, follow: bool) -> Iterator[str]:
         """Give the lines of its steps, as far as the server has them.
@@ -65,7 +69,7 @@ class KubeflowRuns:
                 run = _run(api, record)
                 is_over = not follow or _state(run) != "running"
                 for task in _tasks(run, record.steps).values():
-                    is_written = is_over or _LIVE.get(task.get("state", "")) in ("done", "failed")
+                    is_written = is_over or _LIVE.get(task["state"]) in ("done", "failed")
                     for pod in _pods(task):
                         if pod not in finished:
                             lines = _whole(api.pod_log(record.remote["run"], pod), is_written=is_written)
@@ -111,20 +115,21 @@ def _state(run: Object | None) -> State:
 
 
 def _tasks(run: Object | None, steps: Sequence[str]) -> dict[str, Object]:
-    """Give the task of every step that the run has come to, the last one of several."""
-    found: dict[str, Any] = {}
+    """Give the task of every step that the run has come to, the last one of several; one that is left out has no state."""
+    found: dict[str, Object] = {}
     tasks = ((run or {}).get("run_details") or {}).get("task_details") or ()
-    for task in sorted(tasks, key=lambda one: str(one.get("create_time", ""))):
+    for task in sorted(tasks, key=lambda one: str(one.get("start_time", ""))):
         # kfp numbers a component that is called again.
         step = re.sub(r"-\d+$", "", str(task.get("display_name", ""))).replace("-", "_")
-        if step in steps:
+        if step in steps and task.get("state"):
             found[step] = task
     return {step: found[step] for step in steps if step in found}
 
 
 def _pods(task: Object) -> list[str]:
-    """Give the pods of a step: its task has none itself, but the one below it, which Kubeflow Pipelines calls executor."""
-    return [str(child["pod_name"]) for child in task.get("child_tasks") or () if child.get("pod_name")]
+    """Give the pods of a step: below its task lies the one that runs it, named by its node of Argo with the name of its template inside."""
+    nodes = [str(child["pod_name"]) for child in task.get("child_tasks") or () if child.get("pod_name")]
+    return [f"{workflow}-{_TEMPLATE}-{number}" for workflow, _, number in (node.rpartition("-") for node in nodes)]
 
 
 def _whole(text: str, *, is_written: bool) -> list[str]:

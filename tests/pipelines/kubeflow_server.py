@@ -1,4 +1,8 @@
-"""An API server of Kubeflow Pipelines for tests, over real HTTP: what it takes and gives goes through the models of kfp's own client."""
+"""An API server of Kubeflow Pipelines for tests, over real HTTP: what it takes and gives goes through the models of kfp's own client.
+
+The tasks of a run are as a server of the version 2.16 showed those of a run that somebody recorded: no pod, no error, one time of creation
+for all, and as children the nodes of Argo that come next (zhangzhe-ctrl/ani-modeldev-service, testdata/cpu-p01-run-2.16.json).
+"""
 
 import json
 import threading
@@ -31,6 +35,7 @@ class KubeflowServer:
     logs: dict[str, str] = field(default_factory=dict)
     tokens: set[str | None] = field(default_factory=set)
     changes: list[str] = field(default_factory=list)
+    num_logs_read: int = 0
     refuses: tuple[int, str] | None = None
     """Status and message of every answer, if set."""
     num_lost: int = 0
@@ -47,19 +52,23 @@ class KubeflowServer:
         run.state = state
         run.state_history = [*(run.state_history or []), V2beta1RuntimeStatus(update_time=_START, state=state)]
 
-    def add_task(self, run_id: str, name: str, state: str, error: str | None = None) -> str:
-        """Add a task with the pod below it, as Kubeflow Pipelines shows them, and give the pod's name."""
+    def add_task(self, run_id: str, name: str, state: str | None) -> str:
+        """Add a task with what runs before and below it, and give the name of its pod; without a state it was left out."""
         details = self.runs[run_id].run_details
-        number = len(details.task_details)
-        pod = f"{run_id[:8]}-system-container-impl-{number}"
-        at = _START + timedelta(seconds=number)
-        facts: dict[str, Any] = {"run_id": run_id, "create_time": at, "state": state}
-        facts |= {"error": kfp.GoogleRpcStatus(code=2, message=error)} if error else {}
+        at = _START + timedelta(seconds=len(details.task_details))
+        workflow = f"nightly-{run_id[:5]}"
+        facts = {"run_id": run_id, "create_time": _START, "start_time": at}
+        executor = _node(workflow, f"root.{name}.executor")
+        tasks = {
+            f"{name}-driver": ("SUCCEEDED", _node(workflow, f"root.{name}")),
+            name: (state, executor),
+            "executor": (state, _node(workflow, "root.next-driver")),
+        }
         details.task_details += [
-            Task(task_id=f"{number}-driver", display_name=f"{name}-driver", **{**facts, "state": "SUCCEEDED"}),
-            Task(task_id=f"{number}", display_name=name, child_tasks=[Child(pod_name=pod)], **facts),
-            Task(task_id=pod, display_name="executor", **facts),
+            Task(task_id=str(uuid.uuid4()), display_name=shown, state=stands, child_tasks=[Child(pod_name=below)], **facts)
+            for shown, (stands, below) in tasks.items()
         ]
+        pod = f"{workflow}-system-container-impl-{executor.rpartition('-')[2]}"
         self.logs[pod] = ""
         return pod
 
@@ -93,6 +102,7 @@ class KubeflowServer:
         if path == RUNS and method == "POST":
             return 200, self._create(body)
         if "/nodes/" in path:
+            self.num_logs_read += 1
             pod = path.split("/")[-2]
             return (200, self.logs[pod]) if pod in self.logs else (500, {"code": 13, "message": f"no pod {pod}"})
         run_id, _, verb = path.removeprefix(f"{RUNS}/").partition(":")
@@ -152,6 +162,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: Any) -> None:
         pass
+
+
+def _node(workflow: str, name: str) -> str:
+    """The id of a node, as Argo makes it of its name (FNV-1a, 32 bits)."""
+    number = 2_166_136_261
+    for byte in f"{workflow}.{name}".encode():
+        number = (number ^ byte) * 16_777_619 % 2**32
+    return f"{workflow}-{number}"
 
 
 def _read(body: bytes, model: str) -> Any:

@@ -160,15 +160,31 @@ def test_steps_are_seen_as_they_stand_and_a_running_one_with_its_progress(server
     assert KubeflowRuns().step_states(record) == {}
     server.set_state(run_id, "RUNNING")
     server.add_task(run_id, "import-tables", "SUCCEEDED")
-    server.add_task(run_id, "preprocess-media", "FAILED", error="exit code 2")
+    server.add_task(run_id, "preprocess-signals", None)
+    server.add_task(run_id, "preprocess-media", "FAILED")
     server.say(server.add_task(run_id, "pretrain", "RUNNING"), f"words\n{PROGRESS}")
     server.add_task(run_id, "embed", "PENDING")
     assert KubeflowRuns().step_states(record) == {
         "import_tables": LiveStep("done"),
-        "preprocess_media": LiveStep("failed", "exit code 2"),
+        "preprocess_media": LiveStep("failed"),
         "pretrain": LiveStep("running", "training: 3 of 9"),
         "embed": LiveStep("waiting"),
     }
+
+
+def test_a_step_that_is_called_again_stands_as_its_last_call(server: KubeflowServer, url: str):
+    record, run_id = handed_over(server, url)
+    server.add_task(run_id, "embed", "SUCCEEDED")
+    server.add_task(run_id, "embed-2", "RUNNING")
+    assert KubeflowRuns().step_states(record) == {"embed": LiveStep("running")}
+
+
+def await_reads(server: KubeflowServer, num_more: int) -> None:
+    """Wait until logs were read so many times more."""
+    wanted, end_s = server.num_logs_read + num_more, time.monotonic() + 10
+    while server.num_logs_read < wanted:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_a_followed_log_gives_every_line_once_and_ends_with_the_run(server: KubeflowServer, url: str):
@@ -179,9 +195,9 @@ def test_a_followed_log_gives_every_line_once_and_ends_with_the_run(server: Kube
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(KubeflowRuns(poll_s=0.02).log(record, follow=True)), daemon=True)
     reader.start()
-    time.sleep(0.2)
+    await_reads(server, 2)
     server.say(pod, "o\n")
-    time.sleep(0.2)
+    await_reads(server, 2)
     server.say(server.add_task(run_id, "pretrain", "RUNNING"), PROGRESS)
     server.say(pod, "three")
     server.set_state(run_id, "SUCCEEDED")

@@ -62,13 +62,15 @@ def run_component(place: Place, given: dict[str, Any]) -> None:
 def test_what_is_asked_of_the_task_reaches_its_train_job(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place = Place.make(tmp_path)
     monkeypatch.setenv("REELSPACE_STORE", place.world.store)
+    affinity = {"nodeAffinity": {}}
+    monkeypatch.setenv("REELSPACE_TASK_CONFIG", json.dumps({"node_selector": {"pool": "other"}, "affinity": affinity}))
     with pytest.raises(TemporaryError, match="failed and left no word"):
         run_component(place, {"task": task_config(tmp_path)})
     (job,) = cluster.jobs.values()
     assert_valid({key: value for key, value in job.items() if key != "status"}, "TrainerV1alpha1TrainJob")
     pod, trainer = pod_of(job), job["spec"]["trainer"]
     assert trainer["resourcesPerNode"] == RESOURCES
-    assert (pod["tolerations"], pod["nodeSelector"]) == ([TOLERATION], {"pool": "gpu"})
+    assert (pod["tolerations"], pod["nodeSelector"], pod["affinity"]) == ([TOLERATION], {"pool": "gpu"}, affinity)
     assert [one["name"] for one in pod["volumes"]] == ["data", "shm"]
     env = {one["name"]: one.get("value") for one in trainer["env"]}
     assert env["NCCL_DEBUG"] == "INFO"
