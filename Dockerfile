@@ -1,33 +1,56 @@
 # One file, one target per image: signals, train, serving, search. Weights and data arrive through the store, never in an image.
+# BASE needs Python with venv; for `serving` also libpython. Packages are those of the locks, by their hashes. Build secrets `pip` (a
+# configuration) and `certificates` (a file that it may name as /run/secrets/certificates) are of the build alone.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
-RUN useradd --uid 65532 --no-create-home reelspace
+RUN useradd --uid 65532 --no-create-home reelspace && python3 -m venv /opt/venv
 WORKDIR /opt/reelspace
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+FROM base AS wheel
+COPY requirements/build.lock ./requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
+    pip install --require-hashes -r requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
-COPY requirements ./requirements
 COPY reelspace ./reelspace
+RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /opt/wheel .
+# Of kfp a step needs its executor alone, which needs nothing else.
+COPY requirements/dev.lock ./requirements/
+RUN sed -n '/^kfp==/,/[^\\]$/p' requirements/dev.lock > /opt/wheel/kfp.lock
 
 FROM base AS signals
-RUN pip install --no-cache-dir --require-hashes -r requirements/signals.lock -r requirements/media.lock \
- && pip install --no-cache-dir --no-deps . && pip install --no-cache-dir --no-deps kfp==2.17.0
+COPY requirements ./requirements
+COPY --from=wheel /opt/wheel /opt/wheel
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
+    pip install --require-hashes -r requirements/signals.lock -r requirements/media.lock \
+ && pip install --no-deps --require-hashes -r /opt/wheel/kfp.lock && pip install --no-deps --no-index /opt/wheel/*.whl
 USER 65532
 
 FROM base AS train
-RUN pip install --no-cache-dir --require-hashes -r requirements/train.lock \
- && pip install --no-cache-dir --no-deps . && pip install --no-cache-dir --no-deps kfp==2.17.0
+COPY requirements ./requirements
+COPY --from=wheel /opt/wheel /opt/wheel
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
+    pip install --require-hashes -r requirements/train.lock \
+ && pip install --no-deps --require-hashes -r /opt/wheel/kfp.lock && pip install --no-deps --no-index /opt/wheel/*.whl
 USER 65532
 
 FROM base AS serving
-RUN pip install --no-cache-dir --require-hashes -r requirements/serving.lock && pip install --no-cache-dir --no-deps .
+COPY requirements ./requirements
+COPY --from=wheel /opt/wheel /opt/wheel
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
+    pip install --require-hashes -r requirements/serving.lock && pip install --no-deps --no-index /opt/wheel/*.whl
 COPY backends /opt/reelspace/backends
 USER 65532
 
 FROM base AS search
 # Many small products at a time: one thread each.
 ENV OPENBLAS_NUM_THREADS=1
-RUN pip install --no-cache-dir --require-hashes -r requirements/search.lock \
- && pip install --no-cache-dir --no-deps . && pip install --no-cache-dir --no-deps kfp==2.17.0
+COPY requirements ./requirements
+COPY --from=wheel /opt/wheel /opt/wheel
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
+    pip install --require-hashes -r requirements/search.lock \
+ && pip install --no-deps --require-hashes -r /opt/wheel/kfp.lock && pip install --no-deps --no-index /opt/wheel/*.whl
 COPY backends /opt/reelspace/backends
 USER 65532

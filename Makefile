@@ -7,6 +7,9 @@ PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 # Dozens of short processes load torch, kfp and polars: without cached bytecode each compiles them anew.
 unexport PYTHONDONTWRITEBYTECODE
+# The first that is there builds the images.
+IMAGE_TOOL = $(firstword $(foreach tool,docker buildah podman,$(if $(shell command -v $(tool)),$(tool))))
+IMAGE_TARGETS := signals train serving search
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
 .PHONY: help demo test test-journey test-long test-gpu test-cluster cluster-tools check compile generate bench bench-1b images lock preflight clean
@@ -33,7 +36,7 @@ cluster-tools: .venv/.installed ## build the pinned programs of the test cluster
 	$(PYTHON) -m tests.cluster.build
 
 test-cluster: .venv/.installed ## the tests on a real Kubernetes; those with a real node need root
-	$(PYTHON) -m tests.cluster.isolation $(PYTHON) -m pytest -m "cluster and not long" -q tests/cluster
+	$(PYTHON) -m tests.cluster.isolation $(PYTHON) -m pytest -m "cluster and not long" -q tests/cluster tests/containers
 
 check: .venv/.installed ## lint, types, direction of imports, generated files, docs
 	$(PYTHON) -m ruff check .
@@ -60,8 +63,12 @@ bench: .venv/.installed ## run every benchmark; results in benchmarks/results/
 bench-1b: .venv/.installed ## three optimizer steps of a model of a billion parameters on this CPU
 	$(PYTHON) -m benchmarks.one_billion
 
-images: ## build the images of the steps and servers with podman
-	for target in signals train serving search; do podman build --target $$target -t reelspace/python-$$target:0.1.0 . || exit 1; done
+images: ## build the images of the steps and servers with docker, buildah or podman; BASE=IMAGE takes another base
+	@[ -n "$(IMAGE_TOOL)" ] || { echo "expected docker, buildah or podman on PATH; IMAGE_TOOL=PATH names another" >&2; exit 2; }
+	for target in $(IMAGE_TARGETS); do \
+	  $(IMAGE_TOOL) build $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_OPTIONS) --target $$target \
+	    -t reelspace/python-$$target:0.1.0 . || exit 1; \
+	done
 
 lock: $(UV) ## resolve pyproject.toml into requirements/*.lock
 	rm -f requirements/pins.txt; touch requirements/pins.txt
@@ -70,6 +77,7 @@ lock: $(UV) ## resolve pyproject.toml into requirements/*.lock
 	    --constraint requirements/pins.txt pyproject.toml -o requirements/$$extra.lock || exit 1; \
 	  [ $$extra != dev ] || sed -nE 's/^([A-Za-z0-9._-]+==[^\\]+[^ \\]) *\\?$$/\1/p' requirements/dev.lock > requirements/pins.txt; \
 	done; rm requirements/pins.txt
+	echo hatchling | $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header - -o requirements/build.lock
 	$(MAKE) generate
 
 preflight:
