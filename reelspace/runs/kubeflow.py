@@ -35,9 +35,6 @@ class KubeflowRuns:
     `remote` holds `run`, the id there, `url` of the API, and `token_file` and `ca_file` where they are needed.
     """
 
-    def __init__(self, poll_s: float = POLL_S) -> None:
-        self._poll_s = poll_s
-
     def state(self, record: RunRecord) -> State:
         """Tell how the run stands."""
         with _connect(record) as api:
@@ -49,11 +46,8 @@ class KubeflowRuns:
             found = {}
             for step, task in _tasks(_run(api, record), record.steps).items():
                 state = _LIVE.get(task["state"], "waiting")
-                found[step] = LiveStep(state, self._progress(api, record, task) if state == "running" else "")
+                found[step] = LiveStep(state, _progress(api, record, task) if state == "running" else "")
             return found
-
-    def _progress(self, api: KubeflowApi, record: RunRecord, task: Object) -> str:
-        return last_progress([line for pod in _pods(task) for line in api.pod_log(record.remote["run"], pod).splitlines()])
 
     def log(self, record: RunRecord, *, follow: bool) -> Iterator[str]:
         """Give the lines of its steps, as far as the server has them.
@@ -79,7 +73,7 @@ class KubeflowRuns:
                             finished.add(pod)
                 if is_over:
                     return
-                time.sleep(self._poll_s)
+                time.sleep(POLL_S)
 
     def cancel(self, record: RunRecord) -> None:
         """Let Kubeflow Pipelines end the run."""
@@ -103,6 +97,10 @@ def _connect(record: RunRecord) -> KubeflowApi:
 
 def _run(api: KubeflowApi, record: RunRecord) -> Object | None:
     return api.run(record.remote["run"])
+
+
+def _progress(api: KubeflowApi, record: RunRecord, task: Object) -> str:
+    return last_progress([line for pod in _pods(task) for line in api.pod_log(record.remote["run"], pod).splitlines()])
 
 
 def _state(run: Object | None) -> State:

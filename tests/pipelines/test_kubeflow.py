@@ -22,10 +22,11 @@ from typer.testing import CliRunner
 
 from pipelines.kubeflow_run import KubeflowPlace, start
 from pipelines.places import Run
+from pipelines.run import run_there
 from pipelines.steps import steps_of
 from pipelines.train_and_publish import train_and_publish
 from reelspace.cli.pipeline import app
-from reelspace.core.errors import ArtifactMissing, PlaceRefused, ServerUnavailable, SettingError
+from reelspace.core.errors import ArtifactMissing, PlaceRefused, ServerUnavailable, SettingError, UserError
 from reelspace.core.settings import read
 from reelspace.core.step_records import JournalEntry, write_journal
 from reelspace.core.store import open_store
@@ -51,6 +52,7 @@ def server() -> KubeflowServer:
 def url(server: KubeflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("kfp.client.Client._LOCAL_KFP_CONTEXT", "/nowhere")
     monkeypatch.setattr(kubeflow, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(kubeflow, "POLL_S", 0.02)
     with server.serving() as address:
         yield address
 
@@ -193,7 +195,7 @@ def test_a_followed_log_gives_every_line_once_and_ends_with_the_run(server: Kube
     pod = server.add_task(run_id, "import-tables", "RUNNING")
     server.say(pod, "one\ntw")
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(KubeflowRuns(poll_s=0.02).log(record, follow=True)), daemon=True)
+    reader = threading.Thread(target=lambda: lines.extend(KubeflowRuns().log(record, follow=True)), daemon=True)
     reader.start()
     await_reads(server, 2)
     server.say(pod, "o\n")
@@ -267,6 +269,32 @@ def test_another_try_keeps_the_ids_of_the_run_and_its_record(server: KubeflowSer
     server.set_state(run_id, "SUCCEEDED")
     assert settled(store, again).state == "done"
     assert find_record(store, record.run_id).exit_code == 0
+
+
+def test_a_run_is_followed_to_its_end_and_ends_as_its_failed_step(
+    server: KubeflowServer, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    store = open_store(str(tmp_path / "store"))
+    run = run_of({"url": url})
+
+    def work() -> None:
+        end_s = time.monotonic() + 60
+        while not server.runs and time.monotonic() < end_s:
+            time.sleep(0.02)
+        (there,) = server.runs
+        server.say(server.add_task(there, "import-tables", "SUCCEEDED"), PROGRESS)
+        write_journal(store, run.record.run_id, entry("import_tables"))
+        write_journal(store, run.record.run_id, entry("preprocess_media", 2, "no such clip"))
+        server.set_state(there, "FAILED")
+
+    threading.Thread(target=work, daemon=True).start()
+    with pytest.raises(UserError, match="step preprocess_media: no such clip"):
+        run_there(run, store, detach=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert PROGRESS.strip() in lines
+    # A step whose log could not be read is told all the same.
+    assert [json.loads(line)["step"] for line in lines if '"event": "step"' in line] == ["import_tables", "preprocess_media"]
+    assert find_record(store, run.record.run_id).exit_code == 2
 
 
 def test_the_command_line_submits_shows_and_cancels_a_run(server: KubeflowServer, url: str, s3_url: str, tmp_path: Path):
