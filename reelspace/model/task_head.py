@@ -6,7 +6,7 @@ Legend: N works, K classes, D embedding dimension, H width of the hidden layer, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +20,13 @@ from torch.nn import functional
 
 from reelspace.core.errors import UserError
 from reelspace.core.settings import Settings, read
+from reelspace.model.task import Task
 
 HEAD_FILE: Final = "head.safetensors"
 CLASSES_FILE: Final = "labels.parquet"
 TASK_FILE: Final = "task.json"
 # Entries of unit vectors are small: at this scale a hidden layer sees them as it is initialised for.
 _INPUT_SCALE = 10.0
-
-Task = Literal["single_label", "multi_label"]
 
 
 class TaskFacts(Settings):

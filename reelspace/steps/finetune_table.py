@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reelspace.core.errors import UserError
 from reelspace.core.rng import uniform_BN
 from reelspace.media.dataset import ShardReader
-from reelspace.model.task_head import Task
+from reelspace.model.task import Task
 from reelspace.steps.import_labelled import LABELLED_FILE
 from reelspace.train.finetune_settings import FinetuneSettings
 from reelspace.train.finetune_works import Classes

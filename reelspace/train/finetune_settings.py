@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from reelspace.model.task_head import Task
+from reelspace.model.task import Task
 from reelspace.signals.settings import GraphSettings
 from reelspace.train.settings import OptimizerSettings, RunSettings
 

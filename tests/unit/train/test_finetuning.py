@@ -17,7 +17,8 @@ from reelspace.model.inputs import video_inputs
 from reelspace.model.model import ReelModel
 from reelspace.model.presets import preset
 from reelspace.model.settings import ModelSettings
-from reelspace.model.task_head import HeadStart, Task, TaskFacts
+from reelspace.model.task import Task
+from reelspace.model.task_head import HeadStart, TaskFacts
 from reelspace.model.tokenizer import Tokenizer
 from reelspace.train.finetune_settings import FinetuneSettings, finetune_preset
 from reelspace.train.finetune_works import FinetuneWorks, KeptClassifiers, class_weights_K, read_works, rows_of_step

@@ -1,6 +1,7 @@
 """One machine's part in a stored training, where there is nothing to train: the words it leaves, and how it ends."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def test_a_machine_that_finds_the_model_in_the_store_has_nothing_to_do(files: Tr
     train_from_store(KEY, Machine(1, tmp_path / "scratch"))
     assert files.endings() == {1: Ending(0)}
     assert not (tmp_path / "scratch").exists()
+
+
+def test_the_first_process_of_a_pod_is_soon_there_to_hear_sigterm_which_the_kernel_keeps_from_it_until_then():
+    # Loading torch takes seconds, in which a stopped pod would learn nothing and be killed minutes later.
+    code = "import sys, reelspace.train.__main__; print([name for name in ('torch', 'deepspeed', 'polars') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_a_machine_leaves_word_of_an_input_that_is_gone(files: TrainingFiles, tmp_path: Path):
