@@ -17,8 +17,9 @@ from components import images
 from reelspace.core.processes import child, stop
 from tests.cluster.control_plane import answers
 from tests.cluster.images import write_image
+from tests.cluster.isolation import isolated_host
 from tests.cluster.object_store import ObjectStore
-from tests.cluster.tools import SYSTEM_FOLDERS, binary
+from tests.cluster.tools import SYSTEM_FOLDERS, binary, need_programs, need_tools
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {
@@ -71,6 +72,16 @@ class Bed:
     def made(self) -> set[str]:
         """Ids of all containers of steps, running or not."""
         return set(self.podman("ps", "--all", "--quiet", "--no-trunc", "--filter=label=reelspace.run").split())
+
+
+@contextmanager
+def lone_bed(folder: Path) -> Iterator[Bed]:
+    """Prepare podman for one use, in a folder; skips where it cannot be had."""
+    isolated_host()
+    need_programs(PACKAGES)
+    need_tools("minio")
+    with bed(folder) as prepared:
+        yield prepared
 
 
 @contextmanager

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.isolation import isolated_host
-from tests.cluster.tools import need_programs, need_tools
 
-from .bed import PACKAGES, Bed
-from .bed import bed as running_bed
+from .bed import Bed, lone_bed
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +17,9 @@ def outside() -> str:
 
 
 @pytest.fixture(scope="session")
-def bed(outside: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     """podman, and an object store in its internal network."""
-    need_programs(PACKAGES)
-    need_tools("minio")
-    with running_bed(tmp_path_factory.mktemp("podman")) as prepared:
+    with lone_bed(tmp_path_factory.mktemp("podman")) as prepared:
         yield prepared
 
 
