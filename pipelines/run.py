@@ -16,7 +16,7 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +30,10 @@ from reelspace.core.errors import ArtifactMissing, ReelspaceError, SettingError,
 from reelspace.core.locks import locked_directory
 from reelspace.core.processes import die_with
 from reelspace.core.program import run_main
-from reelspace.core.step_records import JournalEntry, read_journal
+from reelspace.core.step_records import read_journal
 from reelspace.core.store import Store, open_store
 from reelspace.runs.control import read_log, settled
-from reelspace.runs.outcome import failure
+from reelspace.runs.outcome import error_of_exit, failure
 from reelspace.runs.record import EXIT_CANCELLED, RunRecord, read_record, write_record
 from reelspace.runs.where import REMOTE, WHERE
 
@@ -203,15 +203,11 @@ def run_there(run: Run, store: Store, *, detach: bool) -> RunRecord:
         if step in entries and step not in told:
             print(json.dumps({"event": "step", "seconds": entries[step].wall_seconds, **asdict(entries[step])}))
     ended = settled(store, record)
+    if ended.exit_code == EXIT_CANCELLED:
+        raise TemporaryError(f"run {record.run_id} was cancelled; `reelspace pipeline retry {record.run_id}` goes on")
     if ended.exit_code:
-        raise _error(ended, entries, store.url)
+        raise error_of_exit(ended.exit_code)(ended.message)
     return ended
-
-
-def _error(record: RunRecord, entries: Mapping[str, JournalEntry], store_url: str) -> ReelspaceError:
-    if record.exit_code == EXIT_CANCELLED:
-        return TemporaryError(f"run {record.run_id} was cancelled; `reelspace pipeline retry {record.run_id}` goes on")
-    return failure(entries, record.steps, store_url)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ _ASKED_PATIENCE_S: Final = 10.0
 """Of somebody who asks how a run stands, and can ask again."""
 _NODE_ID = "workflows.argoproj.io/node-id"
 _TAIL_LINES = 50
+_PAUSE_S = 1.0
 _STATES: Mapping[str, State] = {"Succeeded": "done", "Failed": "failed", "Error": "failed"}
 _LIVE: Mapping[str, LiveState] = {
     "Running": "running",
@@ -67,7 +69,7 @@ class ArgoRuns:
                 ours = [node for node in nodes if _step(node) == step]
                 if tries := [node for node in ours if node["type"] == "Pod"]:
                     pod = names.get(tries[-1]["id"])
-                    said = last_progress(logs.tail(pod, _TAIL_LINES)) if pod and tries[-1]["phase"] == "Running" else ""
+                    said = _said(logs.tail(pod, _TAIL_LINES), tries[-1]["phase"]) if pod else ""
                     goes_on = any(node["type"] == "Retry" and node["phase"] in ("Pending", "Running") for node in ours)
                     found[step] = _live(tries, said, goes_on=goes_on)
             return found
@@ -77,7 +79,7 @@ class ArgoRuns:
         with connect(record.remote) as api:
             logs = PodLogs(api, record.remote["workflow"])
             if follow:
-                yield from logs.followed(lambda: _state(_workflow(api, record)) != "running")
+                yield from logs.followed(_state(workflow) != "running" for workflow in _changes(api, record))
                 return
             names = {pod["metadata"]["annotations"][_NODE_ID]: str(pod["metadata"]["name"]) for pod in logs.pods()}
             for node in _nodes(_workflow(api, record)):
@@ -101,6 +103,22 @@ def _workflow(api: KubernetesApi, record: RunRecord) -> Object | None:
     return api.get(workflow_path(api.place.namespace, record.remote["workflow"]))
 
 
+def _changes(api: KubernetesApi, record: RunRecord) -> Iterator[Object | None]:
+    """Give a workflow as it is and whenever it changes, perhaps more than once; None when it was deleted."""
+    path, name = workflow_path(api.place.namespace), record.remote["workflow"]
+    while True:
+        found = _workflow(api, record)
+        yield found
+        if found is None:
+            return
+        for event in api.watch(path, found["metadata"]["resourceVersion"], fieldSelector=f"metadata.name={name}"):
+            if event["type"] in ("ADDED", "MODIFIED"):
+                yield event["object"]
+            elif event["type"] != "BOOKMARK":
+                break
+        time.sleep(_PAUSE_S)
+
+
 def _state(workflow: Object | None) -> State:
     if workflow is None:
         return "lost"
@@ -121,11 +139,21 @@ def _step(node: Object) -> str:
 
 def _live(tries: Sequence[Object], said: str, *, goes_on: bool) -> LiveStep:
     state: LiveState = _LIVE.get(tries[-1]["phase"], "waiting")
-    message = said or str(tries[-1].get("message") or "")
+    message, exit_code = said or str(tries[-1].get("message") or ""), tries[-1].get("outputs", {}).get("exitCode")
     words = [f"try {len(tries)}"] if len(tries) > 1 else []
     if state == "failed" and goes_on:
         return LiveStep("waiting", "; ".join([*words, f"tried again after: {message}"]))
-    return LiveStep(state, "; ".join([*words, *([message] if message and state != "done" else [])]))
+    shown = "; ".join([*words, *([message] if message and state != "done" else [])])
+    return LiveStep(state, shown, int(exit_code) if exit_code else None)
+
+
+def _said(lines: Sequence[str], phase: str) -> str:
+    """Give what the end of a pod's log says: progress while it runs, its last line when it failed."""
+    if phase == "Running":
+        return last_progress(lines)
+    # The pod's own program has the last word, after it what Argo's says of it.
+    own = [line for line in lines if line.strip() and " argo=true" not in line and not line.startswith("Error: exit status ")]
+    return own[-1].strip() if own and phase in ("Failed", "Error") else ""
 
 
 def _kept(node: Object, bucket: str) -> Iterator[str]:

@@ -4,8 +4,9 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from reelspace.core.errors import PlaceRefused, ReelspaceError, ServerUnavailable
@@ -42,31 +43,32 @@ class PodLogs:
         for line in self.api.lines(self._path(pod_name, "log"), container=CONTAINER):
             yield f"{line}\n"
 
-    def followed(self, is_over: Callable[[], bool]) -> Iterator[str]:
+    def followed(self, is_over: Iterable[bool]) -> Iterator[str]:
         """Give the lines of all pods as they come, until the workflow is over and each pod's log is told to its end.
+
+        Args:
+            is_over: at first and whenever the workflow changed, whether it is over; ends with it.
 
         Raises:
             PlaceRefused, ServerUnavailable: the API does not let us read, or does not answer.
         """
-        threading.Thread(target=self._guarded, args=(lambda: self._watch(is_over),), daemon=True, name="pod-logs").start()
+        threading.Thread(target=self._guarded, args=(partial(self._watch, is_over),), daemon=True, name="pod-logs").start()
         while (line := self._lines.get()) is not None:
             if isinstance(line, ReelspaceError):
                 raise line
             yield line
 
-    def _watch(self, is_over: Callable[[], bool]) -> None:
+    def _watch(self, is_over: Iterable[bool]) -> None:
         readers: dict[str, threading.Thread] = {}
-        while True:
-            # Asked before the pods are listed: the last pod is there before its workflow is over.
-            is_last = is_over()
+        for is_last in is_over:
+            # Listed after it was asked: the last pod is there before its workflow is over.
             for pod in self.pods():
                 name = pod["metadata"]["name"]
                 if name not in readers:
-                    readers[name] = threading.Thread(target=self._guarded, args=(lambda n=name: self._read(n),), daemon=True, name=name)
+                    readers[name] = threading.Thread(target=self._guarded, args=(partial(self._read, name),), daemon=True, name=name)
                     readers[name].start()
             if is_last:
                 break
-            time.sleep(_POLL_S)
         for reader in readers.values():
             reader.join()
         self._lines.put(None)

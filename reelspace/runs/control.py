@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from reelspace.core.errors import ArtifactMissing, PlaceRefused, ServerUnavailable, TemporaryError, UserError
-from reelspace.core.step_records import read_journal
+from reelspace.core.errors import ArtifactMissing, PlaceRefused, ReelspaceError, ServerUnavailable, TemporaryError, UserError
+from reelspace.core.step_records import JournalEntry, read_journal
 from reelspace.core.store import Store
-from reelspace.runs.outcome import failure
+from reelspace.runs.outcome import error_of_exit, failure
 from reelspace.runs.record import EXIT_CANCELLED, RunRecord, find_record, process_start, read_record, write_record
 from reelspace.runs.remote import LiveStep, RemotePlace
 
@@ -17,6 +17,7 @@ GRACE_S = 120.0
 """A training that is told to end saves first."""
 _PAUSE_S = 0.1
 _REMOTE_PAUSE_S = 1.0
+_KILLED = (137, EXIT_CANCELLED)
 
 
 def remote_place(record: RunRecord) -> RemotePlace:
@@ -40,7 +41,8 @@ def settled(store: Store, record: RunRecord) -> RunRecord:
     """
     if record.exit_code is not None or not record.is_remote:
         return record
-    state = remote_place(record).state(record)
+    place = remote_place(record)
+    state = place.state(record)
     if state == "running":
         return record
     journal = read_journal(store, record.run_id)
@@ -50,10 +52,18 @@ def settled(store: Store, record: RunRecord) -> RunRecord:
     elif state == "cancelled":
         ended = record.ended(EXIT_CANCELLED, "cancelled")
     else:
-        error = failure(journal, record.steps, store.url)
+        error = _silent_failure(place, record, journal) or failure(journal, record.steps, store.url)
         ended = record.ended(error.exit_code, str(error))
     write_record(store, ended)
     return ended
+
+
+def _silent_failure(place: RemotePlace, record: RunRecord, journal: Mapping[str, JournalEntry]) -> ReelspaceError | None:
+    """Give the error of a step that failed before it could write into the journal; None where there is none, or it was killed."""
+    for step, live in place.step_states(record).items():
+        if step not in journal and live.state == "failed" and live.exit_code not in (None, *_KILLED):
+            return error_of_exit(live.exit_code)(f"step {step}: {live.message}")
+    return None
 
 
 def settled_all(store: Store, records: Sequence[RunRecord]) -> list[RunRecord]:

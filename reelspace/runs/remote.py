@@ -16,6 +16,8 @@ class LiveStep:
     state: LiveState
     message: str = ""
     """Its progress while it runs, or why it waits or failed."""
+    exit_code: int | None = None
+    """How its last try ended, where its place says so."""
 
 
 class RemotePlace(Protocol):

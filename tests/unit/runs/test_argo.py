@@ -139,6 +139,21 @@ def test_the_end_of_a_workflow_that_nobody_followed_is_written_down_with_its_rea
     assert settled(store, ended) == ended
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "error", "says"),
+    [("2", 2, "step import_tables: SettingError: no such key"), ("137", 75, "step import_tables was ended from outside and left no word")],
+)
+def test_a_step_that_failed_without_a_word_in_the_journal_is_told_by_its_pod_unless_it_was_killed(
+    server: WorkflowServer, record: RunRecord, store: LocalStore, exit_code: str, error: int, says: str
+) -> None:
+    failed = node("import_tables", "Failed", message="Error (exit code 2)", outputs={"exitCode": exit_code})
+    server.add_pod(failed, "Failed", "SettingError: no such key", 'time="now" msg="sub-process exited" argo=true', "Error: exit status 2")
+    server.run("Failed", failed)
+    ended = settled(store, record)
+    assert ended.exit_code == error
+    assert ended.message.startswith(says)
+
+
 def test_a_workflow_that_was_deleted_is_done_only_if_every_step_is(server: WorkflowServer, record: RunRecord, store: LocalStore) -> None:
     write_journal(store, record.run_id, entry("import_tables"))
     lost = settled(store, record)

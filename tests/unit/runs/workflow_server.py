@@ -20,7 +20,7 @@ _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 @dataclass
 class WorkflowServer:
-    """What the server holds; a log is told up to where it was written when it was asked for, and its connection ends there."""
+    """What the server holds; a log is told up to where it was written when it was asked for, a watch to its first event, and ends there."""
 
     workflow: Object | None = None
     pods: dict[str, Object] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class WorkflowServer:
     def run(self, phase: str, *nodes: Object, **spec: object) -> None:
         """Set the workflow as it stands."""
         status = {"phase": phase, "nodes": {node["id"]: node for node in nodes}}
-        self.workflow = {"metadata": {"name": self.name}, "spec": spec, "status": status}
+        self.workflow = {"metadata": {"name": self.name, "resourceVersion": "1"}, "spec": spec, "status": status}
 
     @property
     def name(self) -> str:
@@ -49,6 +49,8 @@ class WorkflowServer:
         """Give the status and the text of an answer."""
         if self.refuses:
             return 403, json.dumps({"message": "not for you"})
+        if f"{path}/" == _WORKFLOWS and query.get("watch"):
+            return 200, json.dumps({"type": "MODIFIED", "object": self.workflow})
         if f"{path}/" == _WORKFLOWS and change is not None:
             self.workflow = change
             return 201, json.dumps(change)
