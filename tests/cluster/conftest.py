@@ -8,6 +8,7 @@
 | object_store | MinIO |
 | real_node | a namespace of its own on a cluster whose one node runs containers |
 | real_argo | Argo's controller on that cluster, its artifacts in a bucket of MinIO |
+| real_operators | that cluster and namespace, with Kubeflow Trainer and JobSet running |
 
 Servers start once for all tests, at the first one that needs them.
 """
@@ -122,3 +123,15 @@ def real_argo(shared_real_argo: Argo, real_node: RealNode, pod_store: ObjectStor
     """Argo's controller, seen from the test's namespace, which holds the keys of the artifacts' bucket."""
     real_node.cluster.apply(pod_store.secret())
     return shared_real_argo.within(real_node.cluster)
+
+
+@pytest.fixture(scope="session")
+def _real_operators(shared_node: RealNode) -> None:
+    need_tools(*OPERATORS)
+    start_operators(shared_node.cluster)
+
+
+@pytest.fixture
+def real_operators(_real_operators: None, real_node: RealNode) -> RealNode:
+    """The test's namespace on the real node, with Trainer and JobSet running."""
+    return real_node
