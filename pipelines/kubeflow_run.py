@@ -53,13 +53,16 @@ def start(run: Run) -> dict[str, str]:
         ServerUnavailable: it does not answer.
     """
     place = read(KubeflowPlace, run.record.place or "{}")
+    files = {name: path.resolve() for name, path in (("token_file", place.token_file), ("ca_file", place.ca_file)) if path is not None}
+    for name, path in files.items():
+        if not path.is_file():
+            raise SettingError(f"{name} of the place: no file {path}")
     package = render_ir(compiled_for(run, place))
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "pipeline.yaml"
         file.write_text(package)
         run_id = _submitted(run, place, file)
-    files = {"token_file": place.token_file, "ca_file": place.ca_file}
-    return {"url": place.url, "run": run_id, **{name: str(path.resolve()) for name, path in files.items() if path is not None}}
+    return {"url": place.url, "run": run_id, **{name: str(path) for name, path in files.items()}}
 
 
 def compiled_for(run: Run, place: KubeflowPlace) -> Compiled:

@@ -3,7 +3,6 @@
 Source: the API server of Kubeflow Pipelines 2.17, /apis/v2beta1/runs; logs of pods are older and still under /apis/v1alpha1.
 """
 
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -30,11 +29,18 @@ class KubeflowApi:
     """
 
     def __init__(self, remote: Mapping[str, str], patience_s: float) -> None:
-        """Take `url` of a run's `remote`, and `token_file` and `ca_file` where it names them."""
+        """Take `url` of a run's `remote`, and `token_file` and `ca_file` where it names them.
+
+        Raises:
+            PlaceRefused: a file cannot be read.
+        """
         self._url = remote["url"].rstrip("/")
         self._token_file = Path(remote["token_file"]) if remote.get("token_file") else None
         self._patience_s = patience_s
-        trust: ssl.SSLContext | bool = ssl.create_default_context(cafile=remote["ca_file"]) if remote.get("ca_file") else True
+        try:
+            trust: ssl.SSLContext | bool = ssl.create_default_context(cafile=remote["ca_file"]) if remote.get("ca_file") else True
+        except OSError as error:
+            raise PlaceRefused(f"ca_file {remote['ca_file']}: {error}") from error
         self._client = httpx.Client(base_url=self._url, verify=trust, timeout=_TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> "KubeflowApi":
@@ -89,8 +95,13 @@ class KubeflowApi:
         return ServerUnavailable(f"Kubeflow Pipelines at {self._url} does not answer: {problem}")
 
     def _headers(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
         # A service account's token is replaced while we run.
-        return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"} if self._token_file else {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except OSError as error:
+            raise PlaceRefused(f"token_file {self._token_file}: {error}") from error
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
@@ -103,5 +114,5 @@ def _checked(response: httpx.Response) -> httpx.Response:
 def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["message"])
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return response.text[:200]

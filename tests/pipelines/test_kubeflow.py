@@ -102,7 +102,11 @@ def test_a_run_is_submitted_with_its_parameters_and_every_step_knows_the_run_and
     assert (run.service_account, run.runtime_config.pipeline_root) == ("runner", "s3://kfp/root")
     assert run.runtime_config.parameters == PARAMETERS
     assert record.run_id[:12] in run.display_name
+    assert KubeflowRuns().state(record) == "running"
     assert server.tokens == {"Bearer words"}
+    token.unlink()
+    with pytest.raises(PlaceRefused, match=f"token_file {token}"):
+        KubeflowRuns().state(record)
     spec, platform = run.pipeline_spec["pipeline_spec"], run.pipeline_spec["platform_spec"]
     # A field that the backend does not know would be an error here.
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
@@ -133,6 +137,8 @@ def test_a_place_that_cannot_work_is_refused_before_anything_is_submitted(server
         start(run_of({"url": url, "environment": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "words"}]}))
     with pytest.raises(SettingError, match="'store_secrets' is unknown, the nearest is 'store_secret'"):
         start(run_of({"url": url, "store_secrets": "store"}))
+    with pytest.raises(SettingError, match="ca_file of the place: no file /nowhere"):
+        start(run_of({"url": url, "ca_file": "/nowhere.pem"}))
     assert server.runs == {}
 
 
