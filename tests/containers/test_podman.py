@@ -17,13 +17,12 @@ from reelspace.core.artifacts import open_artifact
 from reelspace.core.s3_store import S3Place, S3Store
 from reelspace.core.step_records import JournalEntry, read_journal
 from reelspace.runs.record import RunRecord, find_record
-from tests.pipelines.checkout import copy_checkout
+from tests.pipelines.checkout import copy_checkout, probe_files
 
 from .bed import GATEWAY, IMAGE, STORE_ADDRESS, STORE_PORT, Bed, environment, listener
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-PROBE = Path(__file__).resolve().parent / "probe"
 LIMIT_S = 120.0
 
 
@@ -72,9 +71,7 @@ class Probes:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    places = {"step": "reelspace/steps/probe.py", "component": "components/probe/component.py", "pipeline": "pipelines/probe.py"}
-    added = {place: (PROBE / f"{name}.py").read_text() for name, place in places.items()}
-    return copy_checkout(tmp_path_factory.mktemp("probes") / "checkout", {**added, "components/probe/__init__.py": ""})
+    return copy_checkout(tmp_path_factory.mktemp("probes") / "checkout", probe_files())
 
 
 @pytest.fixture

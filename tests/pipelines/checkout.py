@@ -34,6 +34,13 @@ def copy_checkout(root: Path, added: Mapping[str, str]) -> Path:
     return root
 
 
+def probe_files() -> dict[str, str]:
+    """Give the text of every file of the pipeline `probe`, whose one step tells what it sees, by path."""
+    places = {"step": "reelspace/steps/probe.py", "component": "components/probe/component.py", "pipeline": "pipelines/probe.py"}
+    texts = {place: (ROOT / f"tests/containers/probe/{name}.py").read_text() for name, place in places.items()}
+    return {**texts, "components/probe/__init__.py": ""}
+
+
 def do(checkout: Path, line: str, **given: str) -> str:
     """Run a line of a guide with its capital words filled in; gives what it printed."""
     for word, value in given.items():
