@@ -8,6 +8,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,7 @@ from reelspace.gateway.http2.application import Answer
 from reelspace.gateway.http2.headers import Pairs, encode_headers
 from reelspace.gateway.request_start import REQUEST_ID, request_of
 from reelspace.search.access.current_request import begin
-from reelspace.search.access.messages.call import Call, Method
+from reelspace.search.access.messages.call import Call, Method, MethodNow
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.status import SOON_S
 
@@ -36,6 +37,7 @@ class Head:
 
     path: str
     method: Method | None = None
+    method_now: MethodNow | None = None
     timeout_s: float | None = None
     encoding: str = "identity"
     metadata: Mapping[str, str] | None = None
@@ -48,10 +50,18 @@ class GrpcApplication:
     Args:
         max_message_bytes: bound of an unpacked message; HTTP/2 bounds the packed one.
         count: told of every call its path, the name of its code, and the seconds it took.
+        methods_now: by path, what may be answered on the spot.
     """
 
-    def __init__(self, methods: Mapping[str, Method], max_message_bytes: int, count: Callable[[str, str, float], None]) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        max_message_bytes: int,
+        count: Callable[[str, str, float], None],
+        methods_now: Mapping[str, MethodNow] | None = None,
+    ) -> None:
         self._methods = methods
+        self._methods_now = methods_now or {}
         self._max_message_bytes = max_message_bytes
         self._count = count
 
@@ -71,7 +81,7 @@ class GrpcApplication:
             return Head(path, refused=_unpackable(encoding))
         timeout_s = _timeout_s(named.get("grpc-timeout"))
         metadata = {name: value for name, value in pairs if name[:1] != ":" and not name.startswith("grpc-")}
-        return Head(path, method, timeout_s, encoding, metadata)
+        return Head(path, method, self._methods_now.get(path), timeout_s, encoding, metadata)
 
     async def answer(self, head: Head, body: bytes, came_s: float) -> Answer:
         """Call the method."""
@@ -100,7 +110,30 @@ class GrpcApplication:
             return Answer(answered.head + id)
         finally:
             self._count(head.path, code.name, time.perf_counter() - begun_s)
-        return Answer(ANSWER_HEAD + id, b"\0" + len(answer).to_bytes(4, "big") + answer, ANSWER_TAIL)
+        return _success(id, answer)
+
+    def answer_now(self, head: Head, body: bytes, came_s: float) -> Answer | None:
+        """Call the method on the spot, if it can be; what goes wrong is told by `answer`, which is asked next."""
+        if head.method_now is None:
+            return None
+        # In a context of its own, as a task has one: it is one request's.
+        return copy_context().run(self._answer_now, head.method_now, head, body, came_s)
+
+    def _answer_now(self, method: MethodNow, head: Head, body: bytes, came_s: float) -> Answer | None:
+        begun_s = time.perf_counter()
+        metadata = head.metadata or {}
+        request = request_of(metadata.get)
+        begin(request)
+        if head.timeout_s is not None and head.timeout_s <= asyncio.get_running_loop().time() - came_s:
+            return None
+        try:
+            answer = method(self._message(head, body), Call(head.timeout_s, metadata))
+        except ReelspaceError:
+            return None
+        if answer is None:
+            return None
+        self._count(head.path, Code.OK.name, time.perf_counter() - begun_s)
+        return _success(_ID_NAME + bytes((len(request.id),)) + request.id.encode(), answer)
 
     def failed(self, head: Head, error: BaseException) -> Answer:
         """Answer in the place of a method that raised what is none of our errors."""
@@ -141,6 +174,10 @@ class GrpcApplication:
         if not unpacker.eof or unpacker.unused_data:
             raise RequestRefused("message", f"expected one whole {head.encoding} stream")
         return message
+
+
+def _success(id: bytes, message: bytes) -> Answer:
+    return Answer(ANSWER_HEAD + id, b"\0" + len(message).to_bytes(4, "big") + message, ANSWER_TAIL)
 
 
 def _timeout_s(text: str | None) -> float | None:

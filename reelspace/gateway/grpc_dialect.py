@@ -41,11 +41,13 @@ async def serving_grpc(
         yield
         return
     # Delays qdrant_client, whose messages only gRPC needs: 0.8 s and 33 MB.
-    from reelspace.search.access.messages.methods import dialect_methods
+    from reelspace.search.access.messages.methods import dialect_methods, dialect_methods_now
 
     limits = settings.http2
     methods = {path: guard.admitted(method) for path, method in {**dialect_methods(catalog), **v2}.items()}
-    server = GrpcServer(GrpcApplication(methods, limits.max_body_bytes, records.answered_call), limits)
+    # A key's requests are counted where they wait, so none is answered before.
+    methods_now = dialect_methods_now(catalog) if guard.is_open else {}
+    server = GrpcServer(GrpcApplication(methods, limits.max_body_bytes, records.answered_call, methods_now), limits)
     await server.start(door.listener, door.tls)
     try:
         yield

@@ -20,6 +20,11 @@ class KeyCatalog:
         self._guard.check_sees(name)
         return await self._catalog.service(name)
 
+    def service_now(self, name: str) -> CollectionService | None:
+        """Find one that was found before."""
+        self._guard.check_sees(name)
+        return self._catalog.service_now(name)
+
     def names(self) -> list[str]:
         """Give the names of those that the key sees."""
         return [name for name in self._catalog.names() if self._guard.sees(name)]

@@ -26,6 +26,9 @@ class Application(Protocol[H]):
     async def answer(self, head: H, body: bytes, came_s: float) -> Answer:
         """Answer a request whose headers came at came_s in the loop's time; cancelled when nobody waits any longer."""
 
+    def answer_now(self, head: H, body: bytes, came_s: float) -> Answer | None:
+        """Answer a request that came alone, on the spot; None where that takes more, or fails: then `answer` must be asked."""
+
     def failed(self, head: H, error: BaseException) -> Answer:
         """Answer in the place of an `answer` that raised."""
 

@@ -37,6 +37,7 @@ class Load:
 
     connections: "set[Connection]" = field(default_factory=set)
     held_bytes: int = 0
+    num_streams: int = 0
 
 
 class Connection(asyncio.Protocol):
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._settled = False
         self._block: tuple[int, int, list[bytes]] | None = None
         self._streams: dict[int, Stream] = {}
+        self._ready: list[tuple[Stream, bytes]] = []
         self._last = 0
         self._receive_window = RECEIVE_WINDOW
         self._received = 0
@@ -107,6 +109,8 @@ class Connection(asyncio.Protocol):
             self._rest = data[self._read_frames(data) :]
         except ConnectionBroken as error:
             self._end(error.code, str(error))
+        if self._ready:
+            self._start_ready()
 
     # What the server calls.
 
@@ -323,6 +327,7 @@ class Connection(asyncio.Protocol):
             return
         self._num_idle_frames = 0
         self._streams[stream.id] = stream
+        self._load.num_streams += 1
         if ends:
             self._start(stream)
 
@@ -330,8 +335,28 @@ class Connection(asyncio.Protocol):
         body = stream.chunks[0] if len(stream.chunks) == 1 else b"".join(stream.chunks)
         stream.chunks = []
         stream.complete = True
-        stream.task = self._loop.create_task(self._application.answer(stream.head, body, stream.since_s))
-        stream.task.add_done_callback(partial(self._answered, stream))
+        self._ready.append((stream, body))
+
+    def _start_ready(self) -> None:
+        """Begin with the requests that came whole in what was read: with one that no other is beside, on the spot.
+
+        A task and its turns of the loop would only keep it waiting; several are better answered together.
+        """
+        ready, self._ready = self._ready, []
+        for stream, body in ready:
+            if self._streams.get(stream.id) is not stream:
+                continue  # given up in the same breath
+            if self._load.num_streams == 1 and len(ready) == 1 and (answer := self._answer_now(stream, body)) is not None:
+                self._reply(stream, answer)
+                return
+            stream.task = self._loop.create_task(self._application.answer(stream.head, body, stream.since_s))
+            stream.task.add_done_callback(partial(self._answered, stream))
+
+    def _answer_now(self, stream: Stream, body: bytes) -> Answer | None:
+        try:
+            return self._application.answer_now(stream.head, body, stream.since_s)
+        except Exception as error:  # noqa: BLE001 - as a task would have kept it: the connection goes on
+            return self._application.failed(stream.head, error)
 
     def _answered(self, stream: Stream, task: "asyncio.Task[Answer]") -> None:
         if task.cancelled():
@@ -364,6 +389,7 @@ class Connection(asyncio.Protocol):
         if stream.task is not None:
             stream.task.cancel()
         self._load.held_bytes -= stream.size_bytes
+        self._load.num_streams -= 1
         del self._streams[stream.id]
         self._outbox.drop(stream)
 

@@ -139,6 +139,10 @@ class Catalog:
             self._by_name[name] = service
         return service
 
+    def service_now(self, name: str) -> CollectionService | None:
+        """Find a collection that was found before, None else."""
+        return self._by_name.get(name)
+
     def names(self) -> list[str]:
         """Give the names of all collections; of the promoted one its full name."""
         own = [self._known.promoted.collection] if self._known.promoted else []

@@ -100,6 +100,14 @@ class CollectionService:
         found = await self._search(request, request.offset + request.limit, request.selection, deadline, timeout_s)
         return self._result(found, request)
 
+    def query_now(self, request: QueryRequest) -> QueryResult | None:
+        """Answer one query on the spot; None where it waits for others, or a shard is not here: then ask `query`; raises as that."""
+        if not isinstance(request.target, VectorTarget):
+            return None
+        query = _shard_query(request, request.target.vector_D, request.offset + request.limit, request.selection)
+        found = self._fanout.search_now(query)
+        return None if found is None else self._result(found, request)
+
     async def query_batch(self, requests: Sequence[QueryRequest], timeout_s: float) -> Sequence[QueryResult]:
         """Answer several queries; one that fails fails all."""
         if not all(isinstance(request.target, VectorTarget) for request in requests):

@@ -156,6 +156,24 @@ class Fanout:
         (found,) = await self.search_all([query], timeout_s, allow_partial=[allow_partial])
         return found
 
+    def search_now(self, query: ShardQuery) -> Found | None:
+        """Find a query's best hits on the spot, None where others come first or a shard takes more: then ask `search`.
+
+        Raises:
+            ReelspaceError: a shard cannot answer; `search` tells how.
+        """
+        if self._waiting or self._num_in_flight:
+            return None
+        answers: list[ShardAnswer] = []
+        for shard in self._shards:
+            answer = shard.search_now((query,))
+            if answer is None:
+                return None
+            answers.append(answer)
+        if self._on_batch:
+            self._on_batch(1)
+        return _found(_Hits(merge_answers(answers, query.k), answers), query, 0, ())
+
     async def search_alike(self, queries: AlikeQueries, timeout_s: float, *, allow_partial: bool = False) -> FoundAlike:
         """Find the best hits of queries that are alike; raises as `search`."""
         size = self._settings.max_batch
@@ -341,6 +359,10 @@ def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found | Fo
     if isinstance(query, AlikeQueries):
         rows = slice(row, row + len(query))
         return FoundAlike(hits.merged.ids_QK3[rows, : query.k], hits.merged.scores_QK[rows, : query.k], missing)
+    return _found(hits, query, row, missing)
+
+
+def _found(hits: _Hits, query: ShardQuery, row: int, missing: tuple[int, ...]) -> Found:
     ids = hits.ids[row][: query.k]
     scores = hits.scores[row][: len(ids)]
     if not query.with_payload and not query.with_vectors:

@@ -14,6 +14,9 @@ class SeenCollections(Protocol):
     async def service(self, name: str) -> CollectionService:
         """Find a collection."""
 
+    def service_now(self, name: str) -> CollectionService | None:
+        """Find one that was found before and may be used, None else."""
+
     def names(self) -> list[str]:
         """Give the names of all."""
 

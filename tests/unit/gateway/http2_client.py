@@ -41,6 +41,9 @@ class Echo:
             raise
         return Answer(OK, body, TAIL)
 
+    def answer_now(self, head: str, body: bytes, came_s: float) -> Answer | None:
+        return None
+
     def failed(self, head: str, error: BaseException) -> Answer:
         return _status(b"500")
 

@@ -44,3 +44,5 @@ class Call:
 
 Method: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
 """Takes the bytes of one message and gives those of another; its errors are those of our tree."""
+MethodNow: TypeAlias = Callable[[bytes, Call], bytes | None]
+"""The same without waiting for anything; None, or an error, says that the method must be called."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from reelspace.search.access.messages.call import Call, Method
+from reelspace.search.access.messages.call import Call, Method, MethodNow
 from reelspace.search.access.messages.collection_methods import CollectionMethods
 from reelspace.search.access.messages.point_methods import PointMethods
 from reelspace.search.access.seen_collections import SeenCollections
@@ -40,6 +40,11 @@ def dialect_methods(catalog: Callable[[], SeenCollections]) -> dict[str, Method]
         "Qdrant/HealthCheck": collections.health,
     }
     return {f"/qdrant.{path}": _bytes_of(handler) for path, handler in handlers.items()}
+
+
+def dialect_methods_now(catalog: Callable[[], SeenCollections]) -> dict[str, MethodNow]:
+    """Give what can be answered on the spot, by path; see PointMethods.query_now."""
+    return {"/qdrant.Points/Query": PointMethods(catalog).query_now}
 
 
 def _bytes_of(handler: Callable[[bytes, Call], Awaitable[Any]]) -> Method:

@@ -46,6 +46,18 @@ class PointMethods:
         result = await service.query(query_of(message, service.fields), call.limit_s(message, READ_TIMEOUT_S))
         return answers.query_answer(result, time.perf_counter() - start_s)
 
+    def query_now(self, data: bytes, call: Call) -> bytes | None:
+        """Answer a query as `query` does, on the spot; None where something must be waited for."""
+        start_s, message = time.perf_counter(), parse_message(points_pb2.QueryPoints, data)
+        service = self._catalog().service_now(message.collection_name)
+        if service is None or call.limit_s(message, READ_TIMEOUT_S) <= 0:
+            return None
+        result = service.query_now(query_of(message, service.fields))
+        if result is None:
+            return None
+        answer: bytes = answers.query_answer(result, time.perf_counter() - start_s).SerializeToString()
+        return answer
+
     async def query_batch(self, data: bytes, call: Call) -> Any:
         """Answer several queries; one that fails fails all."""
         start_s, alike = time.perf_counter(), read_alike(data)
