@@ -21,6 +21,7 @@ MAX_OPERATIONS: Final = 1_000
 MAX_KEYS: Final = 256
 MAX_PAYLOAD_DEPTH: Final = 64
 _UNSERVED: Final = frozenset({"shard_key", "update_filter", "update_mode"})
+_FLAT: Final = frozenset({str, int, float, bool, type(None)})
 _CLAUSES: Final = (*CLAUSES, "conditions", "min_count")
 _OPERATIONS: Final = ("upsert", "delete", "set_payload", "overwrite_payload", "delete_payload", "clear_payload")
 _UNSERVED_OPERATIONS: Final = frozenset({"update_vectors", "delete_vectors"})
@@ -94,6 +95,8 @@ def parse_operations(value: Any, fields: Fields) -> tuple[Write, ...]:
 
 def fits_depth(value: Any, most: int = MAX_PAYLOAD_DEPTH) -> bool:
     """Tell whether a JSON value has at most this many objects and lists inside each other."""
+    if type(value) is dict and _FLAT.issuperset(map(type, value.values())):
+        return most > 0
     level = [value]
     for _ in range(most):
         items = (item for one in level for item in (one.values() if isinstance(one, dict) else one))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
@@ -19,7 +20,6 @@ from reelspace.search.compute.generation import Placement, open_generation
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
-from reelspace.search.storage.entries import Entry
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import PAYLOAD_SCHEMA, Collection, PayloadSchema, ServedGeneration, collection_key, read_current
 from reelspace.search.storage.log import Log
@@ -29,12 +29,16 @@ from reelspace.search.storage.replaced_file import read_or_default
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
+BREATH_S: Final = 0.0001
+"""So long a change pauses that searches come in between: else it would have the lock again before they wake."""
 PATIENCE_S: Final = 60.0
 """A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
 SCHEMA_S: Final = 30.0
 """A shard looks so often which payload keys are indexed; a filter on one that it has not heard of reads the key's column itself."""
-READ_AT_ONCE: Final = 512
-"""So few payloads are read ahead at a time, about 2 ms, that a search hardly waits for them."""
+READ_AT_ONCE: Final = 64
+"""So few payloads are read ahead at a time, about half a millisecond, that a search hardly waits for them."""
+CHANGE_S: Final = 0.002
+"""So long a search waits for a change of the shard before it is left to a thread, whose start takes as long: changes are short."""
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
 T = TypeVar("T")
@@ -78,6 +82,7 @@ class ShardHost:
         self._following = threading.Lock()
         self._told = threading.Event()
         self._closed = False
+        self._is_changing = False
         self._refused: tuple[ServedGeneration, float] | None = None
         self._schema_s = 0.0
         self._served, self._shard = self._load()
@@ -111,8 +116,8 @@ class ShardHost:
             return answer_queries(self._shard, queries)
 
     def search_now(self, queries: Sequence[ShardQuery]) -> tuple[ShardAnswer, float] | None:
-        """Answer queries, with the seconds that took, unless one would have to wait for a change or another search: None then."""
-        if not self._state.acquire(blocking=False):
+        """Answer queries, with the seconds that took, unless they would have to wait for another search or for long: None then."""
+        if not self._state.acquire(blocking=False) and not (self._is_changing and self._state.acquire(timeout=CHANGE_S)):
             return None
         try:
             start_s = time.perf_counter()
@@ -231,12 +236,21 @@ class ShardHost:
         self._schema_s = time.monotonic() + SCHEMA_S
         return read_or_default(self._store, PayloadSchema, collection_key(self._collection.full_name, PAYLOAD_SCHEMA)).keys
 
+    def _change(self, change: Callable[[Shard], T]) -> T:
+        """Change the shard, in so short a time that searches wait for it."""
+        with self._state:
+            self._is_changing = True
+            try:
+                return change(self._shard)
+            finally:
+                self._is_changing = False
+
     def _read_ahead(self) -> None:
         """Bring the columns of the keys that are indexed now up to date, and let searches in between."""
         if time.monotonic() >= self._schema_s:
             keys = self._indexed_keys()
-            self.with_shard(lambda shard: shard.payloads.keep_columns(keys))
-        while not self._closed and self.with_shard(lambda shard: shard.payloads.read_ahead(READ_AT_ONCE)):
+            self._change(lambda shard: shard.payloads.keep_columns(keys))
+        while not self._closed and self._change(lambda shard: shard.payloads.read_ahead(READ_AT_ONCE)):
             time.sleep(MOMENT_S)
 
     def _current(self) -> ServedGeneration:
@@ -253,9 +267,9 @@ class ShardHost:
             return True
         try:
             for entry in entries:
-                self._apply(entry)
-                while self.with_shard(Shard.grow):
-                    time.sleep(0)  # searches come in between
+                self._change(partial(Shard.add, entry=entry))
+                while self._change(Shard.grow):
+                    time.sleep(BREATH_S)
         finally:
             # What could not be applied is read again, for nothing after it may be applied without it.
             self._tail.number = self._shard.applied
@@ -265,10 +279,6 @@ class ShardHost:
         served, shard = self._load()
         with self._state:
             self._served, self._shard = served, shard
-
-    def _apply(self, entry: Entry) -> None:
-        with self._state:
-            self._shard.add(entry)
 
     def _refresh(self, *, patiently: bool = False) -> None:
         # The log first: a next generation that cannot be loaded keeps no write from being seen.

@@ -22,8 +22,8 @@ from reelspace.search.storage.layout import VectorFacts
 
 GROW_ROWS: Final = 1024
 """So many rows are compared one by one before they are put into lists: below, that costs less than looking for lists again."""
-GROW_AT_ONCE: Final = 128
-"""So few rows are put into lists at a time, less than a millisecond, that a search hardly waits for them."""
+GROW_AT_ONCE: Final = 32
+"""So few rows are put into lists at a time, about half a millisecond, that a search hardly waits for them."""
 SPARE_CANDIDATES: Final = 8
 ROWS_PER_LIST_HIT: Final = 8
 NO_GUESS: Final = np.float32(-np.inf)

@@ -146,7 +146,7 @@ def _vector(message: Any, where: str) -> NDArray[np.float32]:
     for field, feature in (("indices", "sparse vectors"), ("vectors_count", "several vectors in one")):
         if message.HasField(field):
             raise not_served(where, feature)
-    return np.fromiter(message.data, np.float32, len(message.data))
+    return dense_vector(message, where)
 
 
 _NO_PAYLOAD: Final[dict[str, Any]] = {"payload": {}}
