@@ -6,9 +6,11 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .control_plane import Cluster, Json
-from .tools import data_folder
+from .images import write_image
+from .tools import binary, data_folder
 
 API = "argoproj.io/v1alpha1"
 EXECUTOR_IMAGE = "localhost/argoexec:test"
@@ -56,6 +58,11 @@ class Argo:
 def nodes_of(workflow: Json) -> dict[str, Json]:
     """The nodes of a workflow's status by their display names: tasks by name, tries as `task(0)`, `task(1)`."""
     return {node["displayName"]: node for node in workflow["status"]["nodes"].values()}
+
+
+def write_executor_image(path: Path) -> Path:
+    """Write the image of Argo's own containers, which a real node must have."""
+    return write_image(path, EXECUTOR_IMAGE, {"/bin/argoexec": binary("argoexec")}, ["/bin/argoexec"])
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .argo import EXECUTOR_IMAGE, Argo, argo_controller
+from .argo import Argo, argo_controller, write_executor_image
 from .control_plane import LOOPBACK, Cluster, control_plane
 from .fake_nodes import add_fake_nodes
-from .images import write_image
 from .isolation import isolated_host
 from .namespaces import fresh_namespace
 from .object_store import ARTIFACTS, ObjectStore
@@ -28,7 +27,7 @@ from .object_store import object_store as running_store
 from .operators import start_operators
 from .real_node import PACKAGES, RealNode
 from .real_node import real_node as running_node
-from .tools import ARGO, CONTROL_PLANE, FAKE_NODES, NODE, OPERATORS, binary, need_programs, need_tools
+from .tools import ARGO, CONTROL_PLANE, FAKE_NODES, NODE, OPERATORS, need_programs, need_tools
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +111,7 @@ def pod_store(shared_node: RealNode, tmp_path_factory: pytest.TempPathFactory) -
 def shared_real_argo(shared_node: RealNode, pod_store: ObjectStore) -> Iterator[Argo]:
     """Argo's controller on the real node."""
     need_tools(*ARGO)
-    executor = {"/bin/argoexec": binary("argoexec")}
-    shared_node.load(write_image(shared_node.cluster.folder / "argoexec.tar", EXECUTOR_IMAGE, executor, ["/bin/argoexec"]))
+    shared_node.load(write_executor_image(shared_node.cluster.folder / "argoexec.tar"))
     with argo_controller(shared_node.cluster, {"artifactRepository": pod_store.repository(ARTIFACTS)}) as argo:
         yield argo
 
