@@ -53,7 +53,7 @@ def container_template(name: str, component: Spec, executor: Spec, config: Spec,
         **parts.template,
         **({"inputs": inputs} if inputs else {}),
         **({"outputs": outputs} if outputs else {}),
-        **({"archiveLocation": archive_location(options.s3)} if options.s3 else {}),
+        **({"archiveLocation": archive_location(options.s3, archive_logs=options.archive_logs)} if options.s3 else {}),
         **({"volumes": parts.volumes} if parts.volumes else {}),
         "container": {
             "image": options.images.get(container["image"], container["image"]),
@@ -73,9 +73,11 @@ def restricted() -> dict[str, Any]:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True, "runAsNonRoot": True}
 
 
-def archive_location(s3: S3Options) -> dict[str, Any]:
+def archive_location(s3: S3Options, *, archive_logs: bool) -> dict[str, Any]:
     """Say where a pod's artifacts and log go: one folder per workflow and pod."""
     return {
+        # What the workflow says of logs counts only for pods without a place of their own.
+        **({"archiveLogs": True} if archive_logs else {}),
         "s3": {
             "endpoint": s3.endpoint,
             "bucket": s3.bucket,
