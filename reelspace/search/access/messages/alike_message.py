@@ -51,7 +51,7 @@ def read_alike(data: bytes) -> AlikeMessage | None:
     """
     try:
         rows, vector = _rows(data)
-    except _NotAlike:
+    except _Irregular:
         return None
     rows_QB = np.frombuffer(data, np.uint8, rows.num * rows.size, rows.start).reshape(rows.num, rows.size)
     for part in (slice(0, vector.start), slice(vector.stop, rows.size)):
@@ -75,7 +75,15 @@ def alike_requests_of(alike: AlikeMessage, fields: Fields) -> AlikeRequests | No
     return AlikeRequests(request, alike.vectors_QD)
 
 
-class _NotAlike(Exception):
+def vector_place(data: bytes) -> slice | None:
+    """Tell where in a `QueryPoints` its vector lies, as one piece and the only target; None where it does not."""
+    try:
+        return _vector(data, 0, len(data))
+    except _Irregular:
+        return None
+
+
+class _Irregular(Exception):
     """The bytes are not as regular as they would have to be. Never leaves this module."""
 
 
@@ -96,24 +104,24 @@ def _rows(data: bytes) -> tuple[_Rows, slice]:
             size = end - place
             num = (len(data) - place) // size
             if not 2 <= num <= MAX_SEARCHES:
-                raise _NotAlike
+                raise _Irregular
             vector = _vector(data, begin, end)
             return _Rows(place, size, num), slice(vector.start - place, vector.stop - place)
         place = end
-    raise _NotAlike
+    raise _Irregular
 
 
 def _vector(data: bytes, start: int, stop: int) -> slice:
     queries = [(begin, end) for tag, begin, end in _fields(data, start, stop) if tag == _QUERY]
     if len(queries) != 1:
-        raise _NotAlike
+        raise _Irregular
     start, stop = queries[0]
     for wanted in _INSIDE_QUERY:
         tag, start, end = next(_fields(data, start, stop), (0, 0, 0))
         if tag != wanted or end != stop:
-            raise _NotAlike
+            raise _Irregular
     if start == stop or (stop - start) % 4:
-        raise _NotAlike
+        raise _Irregular
     return slice(start, stop)
 
 
@@ -128,9 +136,9 @@ def _fields(data: bytes, start: int, stop: int) -> Iterator[Field]:
         elif kind in _FIXED_BYTES:
             size = _FIXED_BYTES[kind]
         else:
-            raise _NotAlike
+            raise _Irregular
         if start + size > stop:
-            raise _NotAlike
+            raise _Irregular
         yield tag, start, start + size
         start += size
 
@@ -142,4 +150,4 @@ def _varint(data: bytes, start: int, stop: int) -> tuple[int, int]:
         value |= (byte & 127) << 7 * (place - start)
         if byte < 128:
             return value, place + 1
-    raise _NotAlike
+    raise _Irregular

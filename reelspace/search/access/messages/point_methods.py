@@ -12,8 +12,9 @@ from reelspace.search.access.http_request import READ_TIMEOUT_S, WRITE_TIMEOUT_S
 from reelspace.search.access.messages import answers
 from reelspace.search.access.messages.alike_message import alike_requests_of, read_alike
 from reelspace.search.access.messages.call import Call
+from reelspace.search.access.messages.known_queries import FoundQuery, KnownQueries, KnownQuery
 from reelspace.search.access.messages.point_message import count_of, retrieve_of, scroll_of
-from reelspace.search.access.messages.query_message import groups_of, queries_of, query_of
+from reelspace.search.access.messages.query_message import groups_of, queries_of, query_of, with_vector
 from reelspace.search.access.messages.set_fields import parse_message
 from reelspace.search.access.messages.write_message import (
     clear_payload_of,
@@ -24,7 +25,7 @@ from reelspace.search.access.messages.write_message import (
     set_payload_of,
     upsert_of,
 )
-from reelspace.search.access.requests import Write, WriteRequest
+from reelspace.search.access.requests import QueryRequest, Write, WriteRequest
 from reelspace.search.access.results import WriteResult
 from reelspace.search.access.seen_collections import SeenCollections
 from reelspace.search.storage.rows import Fields
@@ -38,21 +39,25 @@ class PointMethods:
 
     def __init__(self, catalog: Callable[[], SeenCollections]) -> None:
         self._catalog = catalog
+        self._known = KnownQueries()
 
     async def query(self, data: bytes, call: Call) -> Any:
         """Find the points nearest to a vector, a point, words or examples."""
-        start_s, message = time.perf_counter(), parse_message(points_pb2.QueryPoints, data)
+        start_s, found = time.perf_counter(), self._known.find(data)
+        message = parse_message(points_pb2.QueryPoints, data) if found is None else found.known.message
         service = await self._catalog().service(message.collection_name)
-        result = await service.query(query_of(message, service.fields), call.limit_s(message, READ_TIMEOUT_S))
+        request = self._query(data, message, found, service.fields)
+        result = await service.query(request, call.limit_s(message, READ_TIMEOUT_S))
         return answers.query_answer(result, time.perf_counter() - start_s)
 
     def query_now(self, data: bytes, call: Call) -> bytes | None:
         """Answer a query as `query` does, on the spot; None where something must be waited for."""
-        start_s, message = time.perf_counter(), parse_message(points_pb2.QueryPoints, data)
+        start_s, found = time.perf_counter(), self._known.find(data)
+        message = parse_message(points_pb2.QueryPoints, data) if found is None else found.known.message
         service = self._catalog().service_now(message.collection_name)
         if service is None or call.limit_s(message, READ_TIMEOUT_S) <= 0:
             return None
-        result = service.query_now(query_of(message, service.fields))
+        result = service.query_now(self._query(data, message, found, service.fields))
         if result is None:
             return None
         answer: bytes = answers.query_answer(result, time.perf_counter() - start_s).SerializeToString()
@@ -129,6 +134,16 @@ class PointMethods:
         start_s = time.perf_counter()
         result, num_writes = await self._write(points_pb2.UpdateBatchPoints, data, call, operations_of)
         return answers.writes_answer(result, num_writes, time.perf_counter() - start_s)
+
+    def _query(self, data: bytes, message: Any, found: FoundQuery | None, fields: Fields) -> QueryRequest:
+        """Check a query; of one like those before only its vector."""
+        if found is not None:
+            if found.known.fields is fields:
+                return with_vector(found.known.request, found.vector_D, fields)
+            message = parse_message(points_pb2.QueryPoints, data)  # its name means another collection by now
+        request = query_of(message, fields)
+        self._known.learn(data, KnownQuery(message, fields, request))
+        return request
 
     async def _one(self, kind: Any, data: bytes, call: Call, read: WriteOf) -> Any:
         start_s = time.perf_counter()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from qdrant_client.grpc import qdrant_common_pb2 as common_pb2
 
 from reelspace.search.access.filter_message import filter_object, parse_filter_message
@@ -50,19 +52,23 @@ def query_of(message: Any, fields: Fields, place: str = "") -> QueryRequest:
                 _KNOWN.clear()
             _KNOWN[around] = _Known(fields, request)
         return request
-    as_known = known.request
-    target = VectorTarget(parse_vector(vector_D, fields[as_known.using], f"{place}query.nearest"))
+    return with_vector(known.request, vector_D, fields, place)
+
+
+def with_vector(request: QueryRequest, vector_D: NDArray[np.float32], fields: Fields, place: str = "") -> QueryRequest:
+    """Give a checked request with another vector, which is checked; RequestRefused as `parse_query`."""
+    target = VectorTarget(parse_vector(vector_D, fields[request.using], f"{place}query.nearest"))
     # Not by `replace`, which takes longer than all the rest.
     return QueryRequest(
         target,
-        as_known.limit,
+        request.limit,
         place,
-        as_known.using,
-        as_known.offset,
-        as_known.score_threshold,
-        as_known.where,
-        as_known.selection,
-        as_known.allow_partial,
+        request.using,
+        request.offset,
+        request.score_threshold,
+        request.where,
+        request.selection,
+        request.allow_partial,
     )
 
 
