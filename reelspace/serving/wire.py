@@ -34,6 +34,7 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(np.object_),
 }
+_DATATYPES: Final = {dtype: name for name, dtype in DTYPES.items()}
 Tensor = NDArray[Any]
 
 
@@ -71,7 +72,7 @@ class Answer:
 
 def datatype_of(tensor: Tensor) -> str:
     """Give the V2 datatype of an array; arrays of objects are BYTES."""
-    return next(name for name, dtype in DTYPES.items() if dtype == tensor.dtype)
+    return _DATATYPES[tensor.dtype]
 
 
 def encode_request(inputs: Mapping[str, Tensor], outputs: Sequence[str] = (), request_id: str | None = None) -> Message:

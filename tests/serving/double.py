@@ -44,6 +44,8 @@ def running_double() -> Iterator[Double]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1
 
         def do_GET(self) -> None:
             self.answer(200, {"name": "doubling", "versions": ["1", "2"]})
