@@ -18,6 +18,8 @@ from reelspace.model.tokenizer import Tokenizer
 from reelspace.serving.parity import WORDS
 from reelspace.steps import export
 
+from .behind import Behind, behind_gateway
+
 SPACE_ID = "0123456789abcdef"
 
 
@@ -66,6 +68,13 @@ def write_model(store: Store, root: Path, name: str, size: str, seed: int) -> Pa
     artifact = write_artifact(store, name, directory, parents=(), code="", settings={})
     write_manifest_file(artifact.manifest, root / name)
     return root / name
+
+
+@pytest.fixture(scope="session")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """A real Triton behind a gateway process."""
+    with behind_gateway(tmp_path_factory.mktemp("behind")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,7 @@ def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_answers_on(r
         copytree(tmp_path / "kept", repository.folder)
 
 
+@pytest.mark.long
 def test_a_good_second_version_is_loaded_by_the_same_call(repository: Repository) -> None:
     """So what is refused above is refused for what is wrong with it."""
     before = repository.answer()

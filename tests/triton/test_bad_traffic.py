@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,34 +13,12 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from reelspace.serving.triton import TritonProcess
-
-from ..serving.served import ROOT, Served, X, serving
-from .doubling import BACKENDS, descendants, write_doubling
+from ..serving.served import ROOT, Served, X
+from .behind import Behind
 
 GOOD_PER_S, BAD_PER_S = 100.0, 25.0
 MAX_BAD_MS = 3.0
 GOOD = json.dumps({"inputs": [X]}).encode()
-
-
-@dataclass(frozen=True)
-class Running:
-    triton: TritonProcess
-    gateway: Served
-
-    def pids(self) -> list[int]:
-        """Give every process that must not be started anew: the gateway, Triton, its models."""
-        return [self.gateway.process.pid, *sorted(descendants(self.triton.pid))]
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    repository = write_doubling(tmp_path / "repository")
-    with (
-        TritonProcess.start([repository], ["doubling"], backends=BACKENDS, log_path=tmp_path / "log") as triton,
-        serving(tmp_path, triton.http_url.removeprefix("http://"), {"doubling": 1, "text_encoder": 3}, v2={"arrival_s": 1.0}) as gateway,
-    ):
-        yield Running(triton, gateway)
 
 
 def good_times_s(url: str, number: int) -> list[float]:
@@ -91,11 +68,11 @@ class Cost:
     p99_ratios: list[float]
 
 
-def cost_of(running: Running, num_windows: int, num_bad: int) -> Cost:
+def cost_of(behind: Behind, num_windows: int, num_bad: int) -> Cost:
     """Send windows in pairs, without bad requests and with so many in each."""
-    served = running.gateway
+    served = behind.gateway
     mixed_times_s(served, num_bad // 4, seed=0)
-    pid, pids, ratios, bad_s = served.process.pid, running.pids(), [], 0.0
+    pid, pids, ratios, bad_s = served.process.pid, behind.pids(), [], 0.0
     before_mb = resident_mb(pid)
     for window in range(num_windows):
         start_s = busy_s(pid)
@@ -104,28 +81,28 @@ def cost_of(running: Running, num_windows: int, num_bad: int) -> Cost:
         mixed = mixed_times_s(served, num_bad, seed=window + 1)
         bad_s += busy_s(pid) - between_s - (between_s - start_s)
         ratios.append(round(float(np.percentile(mixed, 99) / np.percentile(alone, 99)), 2))
-    check_unharmed(running, pids)
+    check_unharmed(behind, pids)
     return Cost(1000 * bad_s / (num_windows * num_bad), resident_mb(pid) - before_mb, ratios)
 
 
-def check_unharmed(running: Running, pids: list[int]) -> None:
-    assert running.pids() == pids, "nothing may have been started anew"
-    running.gateway.check_alive()
-    metrics = running.gateway.http.get("/metrics").text
+def check_unharmed(behind: Behind, pids: list[int]) -> None:
+    assert behind.pids() == pids, "nothing may have been started anew"
+    behind.gateway.check_alive()
+    metrics = behind.gateway.http.get("/metrics").text
     assert not [line for line in metrics.splitlines() if 'status="5' in line or "INTERNAL" in line or "UNAVAILABLE" in line]
 
 
-def test_bad_requests_beside_good_ones_are_refused_by_kind_and_no_good_one_fails(running: Running) -> None:
-    pids = running.pids()
-    mixed_times_s(running.gateway, 50, seed=1)
-    check_unharmed(running, pids)
+def test_bad_requests_beside_good_ones_are_refused_by_kind_and_no_good_one_fails(behind: Behind) -> None:
+    pids = behind.pids()
+    mixed_times_s(behind.gateway, 50, seed=1)
+    check_unharmed(behind, pids)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_ten_thousand_bad_requests_cost_no_restart_no_memory_and_no_good_answer(running: Running) -> None:
+def test_ten_thousand_bad_requests_cost_no_restart_no_memory_and_no_good_answer(behind: Behind) -> None:
     """The ratios of p99s are printed only: a machine that others use moves them from 0.7 to 7, and the CPU time hardly."""
-    cost = cost_of(running, 5, 2_000)
+    cost = cost_of(behind, 5, 2_000)
     print(cost)
     assert cost.grown_mb < 50
     assert cost.bad_ms < MAX_BAD_MS

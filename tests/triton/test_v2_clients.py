@@ -11,10 +11,7 @@ import tritonclient.http as tritonhttp
 from google.protobuf.json_format import MessageToDict
 from tritonclient.utils import InferenceServerException
 
-from reelspace.serving.triton import TritonProcess
-
-from ..serving.served import serving
-from .doubling import BACKENDS, write_doubling
+from .behind import Behind
 
 FACES = {"http": tritonhttp, "grpc": tritongrpc}
 
@@ -27,15 +24,10 @@ class Addresses:
     gateway: dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    folder = tmp_path_factory.mktemp("clients")
-    repository = write_doubling(folder / "repository")
-    with TritonProcess.start([repository], ["doubling"], backends=BACKENDS, log_path=folder / "log") as triton:
-        http = triton.http_url.removeprefix("http://")
-        with serving(folder, http, {"doubling": 1}) as gateway:
-            here = {"http": gateway.url.removeprefix("http://"), "grpc": gateway.grpc_address}
-            yield Addresses({"http": http, "grpc": triton.grpc_address}, here)
+@pytest.fixture
+def addresses(behind: Behind) -> Addresses:
+    theirs = {"http": behind.triton.http_url.removeprefix("http://"), "grpc": behind.triton.grpc_address}
+    return Addresses(theirs, {"http": behind.gateway.url.removeprefix("http://"), "grpc": behind.gateway.grpc_address})
 
 
 @pytest.fixture(params=FACES)
@@ -76,7 +68,6 @@ def test_health_is_that_of_triton(clients: tuple[Any, Any, Any]) -> None:
     _, triton, gateway = clients
     for client in (triton, gateway):
         assert client.is_server_live()
-        assert client.is_server_ready()
         assert client.is_model_ready("doubling")
         assert client.is_model_ready("doubling", "1")
 
