@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from reelspace.core.errors import InternalError, PlaceRefused, TemporaryError, UserError
+from reelspace.core.errors import InternalError, PlaceRefused, ServerUnavailable, TemporaryError, UserError
 from reelspace.core.log import log
 from reelspace.core.steps import StepRun
 from reelspace.train.cluster.api import ApiPlace, KubernetesApi
@@ -27,7 +27,8 @@ def run_train_job(run: StepRun, job: TrainJob, cluster: ClusterSettings, teacher
     """Train in the pods of a TrainJob, show the first pod's log, and give the training's summary.
 
     The TrainJob's name follows from the step key and what is asked, so a step that was killed goes on with the one it made; checkpoints
-    are in the store. How it ended is read from what the pods left there, not from their phases.
+    are in the store. How it ended is read from what the pods left there, not from their phases. A model that an earlier try left there is
+    taken, also where the cluster is away; the TrainJob that made it goes.
 
     Args:
         teacher_outputs: id of the artifact that was fetched into the job's directory of that name.
@@ -38,7 +39,8 @@ def run_train_job(run: StepRun, job: TrainJob, cluster: ClusterSettings, teacher
             TemporaryError.
     """
     files = TrainingFiles(run.store, run.key)
-    if not files.has_outputs():
+    is_trained = files.has_outputs()
+    if not is_trained:
         num_processes = cluster.num_processes or job.run_settings.num_processes
         _check(job, cluster.num_nodes * num_processes)
         place = ApiPlace.of(cluster, os.environ)
@@ -49,7 +51,18 @@ def run_train_job(run: StepRun, job: TrainJob, cluster: ClusterSettings, teacher
         with KubernetesApi(place, cluster.patience_s) as api:
             _train(TrainJobs(api), wanted, files, cluster)
     files.fetch_outputs(job.out)
+    if is_trained:
+        _remove_left(run.key, cluster)
     return dict(json.loads((job.out / "summary.json").read_text()))
+
+
+def _remove_left(key: str, cluster: ClusterSettings) -> None:
+    """Remove the TrainJob of a try that was killed before it could; that it stays is no reason to wait, nor to fail."""
+    try:
+        with KubernetesApi(ApiPlace.of(cluster, os.environ), patience_s=0.0) as api:
+            TrainJobs(api).delete_all_of(key)
+    except (PlaceRefused, ServerUnavailable) as error:
+        log("train_job_left", key=key, reason=str(error))
 
 
 def _artifacts(run: StepRun, job: TrainJob, teacher_outputs: str | None) -> dict[str, str]:

@@ -63,7 +63,7 @@ def train_job(training: Training, cluster: ClusterSettings, namespace: str, vari
         "runtimePatches": [{"manager": _MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [_patch(cluster)]}}}}],
         **({"activeDeadlineSeconds": cluster.deadline_s} if cluster.deadline_s else {}),
     }
-    labels = {"app.kubernetes.io/managed-by": "reelspace", KEY_LABEL: training.key[:_LABEL_LENGTH]}
+    labels = {"app.kubernetes.io/managed-by": "reelspace", KEY_LABEL: label_of(training.key)}
     labels |= {QUEUE_LABEL: cluster.queue} if cluster.queue else {}
     digest = hashlib.sha256(canonical_json({"spec": spec, "labels": labels})).hexdigest()
     metadata = {
@@ -73,6 +73,11 @@ def train_job(training: Training, cluster: ClusterSettings, namespace: str, vari
         "annotations": {KEY_LABEL: training.key, DIGEST_ANNOTATION: digest},
     }
     return {"apiVersion": API_VERSION, "kind": "TrainJob", "metadata": metadata, "spec": {**spec, "suspend": False}}
+
+
+def label_of(key: str) -> str:
+    """Give what the label of a TrainJob holds of a step key: a label's value is too short for the whole."""
+    return key[:_LABEL_LENGTH]
 
 
 def _environment(training: Training, cluster: ClusterSettings, variables: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from reelspace.core.errors import PlaceRefused, TemporaryError
 from reelspace.core.log import log
 from reelspace.train.cluster.api import KubernetesApi, Object
-from reelspace.train.cluster.manifest import API_VERSION, DIGEST_ANNOTATION, KEY_LABEL, QUEUE_LABEL, STOPPED_ANNOTATION
+from reelspace.train.cluster.manifest import API_VERSION, DIGEST_ANNOTATION, KEY_LABEL, QUEUE_LABEL, STOPPED_ANNOTATION, label_of
 from reelspace.train.cluster.runtime import GRACE_S
 
 JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
@@ -89,20 +89,27 @@ class TrainJobs:
         """Remove a TrainJob that is done; its pods and their logs go with it."""
         self.api.delete(self._path(name))
 
+    def delete_all_of(self, key: str) -> None:
+        """Remove every TrainJob that was made for a step key."""
+        for left in self._of(key):
+            self.delete(left["metadata"]["name"])
+
     def pods(self, name: str, more: str = "") -> list[Object]:
         """Give the pods of a TrainJob, also those that have ended; `more` narrows the selection."""
         found = self.api.get(f"/api/v1/namespaces/{self.api.place.namespace}/pods", labelSelector=f"{JOB_LABEL}={name}{more}")
         return list((found or {}).get("items", []))
 
     def _end_others(self, wanted: Mapping[str, Any]) -> None:
-        key = wanted["metadata"]["labels"][KEY_LABEL]
-        found = self.api.get(self._path(), labelSelector=f"{KEY_LABEL}={key}")
-        if found is None:
-            raise PlaceRefused(f"the Kubernetes API at {self.api.place.url} knows no TrainJobs ({API_VERSION}): install Kubeflow Trainer 2")
-        for other in found["items"]:
+        for other in self._of(wanted["metadata"]["annotations"][KEY_LABEL]):
             if other["metadata"]["name"] != wanted["metadata"]["name"]:
                 log("train_job_replaced", name=other["metadata"]["name"], by=wanted["metadata"]["name"])
                 self._end(other["metadata"]["name"])
+
+    def _of(self, key: str) -> list[Object]:
+        found = self.api.get(self._path(), labelSelector=f"{KEY_LABEL}={label_of(key)}")
+        if found is None:
+            raise PlaceRefused(f"the Kubernetes API at {self.api.place.url} knows no TrainJobs ({API_VERSION}): install Kubeflow Trainer 2")
+        return list(found["items"])
 
     def _end(self, name: str) -> None:
         """Remove a TrainJob and wait until nothing of it is left.

@@ -19,7 +19,7 @@ from reelspace.train.cluster.training_files import TrainingFiles
 from reelspace.train.job import TrainJob
 from reelspace.train.roster import Ending
 from reelspace.train.settings import TrainSettings
-from tests.unit.train.cluster.fake_cluster import JOBS, NAMESPACE, FakeCluster
+from tests.unit.train.cluster.fake_cluster import JOBS, NAMESPACE, FakeCluster, Fault
 
 KEY = "d" * 64
 SUMMARY = {"steps": 3, "loss": 0.5}
@@ -83,10 +83,30 @@ def test_a_model_in_the_store_is_taken_and_the_train_job_goes(step: Step):
     assert step.cluster.jobs == {}
 
 
-def test_a_model_that_an_earlier_try_left_is_taken_without_asking_the_cluster(step: Step):
+def test_a_model_that_an_earlier_try_left_is_taken_and_nothing_is_made(step: Step):
     step.write_model()
     assert step.run() == SUMMARY
-    assert step.cluster.requests == []
+    assert ("POST", JOBS) not in step.cluster.requests
+
+
+def test_a_train_job_whose_step_was_killed_after_its_pods_had_trained_goes_with_the_next_try(step: Step):
+    step.ends(failed(step, {}))
+    with pytest.raises(TemporaryError):
+        step.run()
+    (name,) = step.cluster.jobs
+    step.cluster.put("other", {"metadata": {"name": "other", "labels": {"reelspace.io/key": "0" * 63}}})
+    step.cluster.set_condition(name, "Complete")
+    step.write_model()
+    assert step.run() == SUMMARY
+    assert list(step.cluster.jobs) == ["other"]
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_cluster_that_is_away_keeps_no_step_from_a_model_that_is_there(step: Step, status: int, capsys: pytest.CaptureFixture[str]):
+    step.cluster.faults = [Fault("GET", JOBS, status, times=100)]
+    step.write_model()
+    assert step.run() == SUMMARY
+    assert "train_job_left" in capsys.readouterr().err
 
 
 def test_a_damaged_model_is_told_and_the_next_try_trains_on(step: Step):
