@@ -163,3 +163,21 @@ def test_a_killed_worker_makes_the_gang_begin_anew_from_its_checkpoint_and_end_w
     assert len(resumed_at(told)) == 1
     assert 0 < resumed_at(told)[0] < STEPS
     assert_trained(team, alone)
+
+
+def test_a_stopped_step_lets_its_pods_save_and_the_next_try_goes_on_with_the_same_train_job(
+    team: Team, alone: list[tuple[int, float]]
+) -> None:
+    first = team.start()
+    team.trained(first)
+    first.terminate()
+    before, told = team.end(first)
+    assert first.returncode == 75, told
+    assert "is stopped, its pods have saved; run again to go on" in told
+    assert not team.cluster.pods(JOBSET_LABEL, "Running")
+    second = team.start()
+    seen, told = team.end(second)
+    assert second.returncode == 0, told
+    assert (len(before.train_jobs | seen.train_jobs), len(before.pods | seen.pods), seen.restarts) == (1, 4, 0), told
+    assert len(resumed_at(told)) == 1
+    assert_trained(team, alone)
