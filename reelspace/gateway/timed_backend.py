@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from reelspace.search.access.backend import Backend
 from reelspace.search.access.shard_client import ShardClient
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection
 
 
@@ -46,6 +47,13 @@ class _TimedShard:
             if answer is not None:
                 self._told(time.perf_counter() - start_s)
         return answer
+
+    def lone_now(self, query: ShardQuery) -> tuple[list[Id], list[float]] | None:
+        start_s = time.perf_counter()
+        found = self._shard.lone_now(query)
+        if found is not None:
+            self._told(time.perf_counter() - start_s)
+        return found
 
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         return await self._shard.read(request, timeout_s)

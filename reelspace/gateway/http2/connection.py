@@ -33,11 +33,16 @@ MAX_RESETS: Final = 1_000
 
 @dataclass(eq=False)
 class Load:
-    """What all connections of a server hold."""
+    """What all connections of a server hold; `answered_now` says that one was answered on the spot in this turn of the event loop."""
 
     connections: "set[Connection]" = field(default_factory=set)
     held_bytes: int = 0
     num_streams: int = 0
+    answered_now: bool = False
+
+    def begin_turn(self) -> None:
+        """Let one more be answered on the spot."""
+        self.answered_now = False
 
 
 class Connection(asyncio.Protocol):
@@ -340,13 +345,17 @@ class Connection(asyncio.Protocol):
     def _start_ready(self) -> None:
         """Begin with the requests that came whole in what was read: with one that no other is beside, on the spot.
 
-        A task and its turns of the loop would only keep it waiting; several are better answered together.
+        A task and its turns of the loop would only keep it waiting; several are better answered together, also those that came over
+        connections of their own in one turn of the loop.
         """
         ready, self._ready = self._ready, []
         for stream, body in ready:
             if self._streams.get(stream.id) is not stream:
                 continue  # given up in the same breath
-            if self._load.num_streams == 1 and len(ready) == 1 and (answer := self._answer_now(stream, body)) is not None:
+            is_alone = self._load.num_streams == 1 and len(ready) == 1 and not self._load.answered_now
+            if is_alone and (answer := self._answer_now(stream, body)) is not None:
+                self._load.answered_now = True
+                self._loop.call_soon(self._load.begin_turn)
                 self._reply(stream, answer)
                 return
             stream.task = self._loop.create_task(self._application.answer(stream.head, body, stream.since_s))

@@ -164,6 +164,10 @@ class Fanout:
         """
         if self._waiting or self._num_in_flight:
             return None
+        if len(self._shards) == 1 and (lone := self._shards[0].lone_now(query)) is not None:
+            if self._on_batch:
+                self._on_batch(1)
+            return Found(*lone, None, None, ())
         answers: list[ShardAnswer] = []
         for shard in self._shards:
             answer = shard.search_now((query,))

@@ -14,6 +14,7 @@ from reelspace.core.errors import ArtifactMissing, CorruptArtifact, ReelspaceErr
 from reelspace.search.access.shard_client import ModelRefused, ShardFailed, ShardTimeout
 from reelspace.search.compute.host import ShardBehind, ShardHost
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.storage.ids import Id
 
 QUICK_S: Final = 0.006
 """So long may the event loop be kept by one batch of queries."""
@@ -42,6 +43,16 @@ class LocalShard:
             return None
         found, seconds = answer
         self._learn(seconds / len(queries))
+        return found
+
+    def lone_now(self, query: ShardQuery) -> tuple[list[Id], list[float]] | None:
+        """Answer the usual lone query on the event loop: without the arrays that many queries and shards take."""
+        if query.with_payload or query.with_vectors or query.excluded or self._query_s > QUICK_S or self._host.is_behind():
+            return None
+        start_s = time.perf_counter()
+        found = self._host.lone_now(query.vector_D, query.k, query.using, query.where)
+        if found is not None:
+            self._learn(time.perf_counter() - start_s)
         return found
 
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:

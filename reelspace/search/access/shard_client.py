@@ -5,6 +5,7 @@ from typing import Protocol
 
 from reelspace.core.errors import InternalError, ServerUnavailable
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.storage.ids import Id
 
 
 class ShardTimeout(ServerUnavailable):
@@ -35,6 +36,9 @@ class ShardClient(Protocol):
 
         A task that hands work over and its answer back takes longer than a quick search. Raises as `search`.
         """
+
+    def lone_now(self, query: ShardQuery) -> tuple[list[Id], list[float]] | None:
+        """Answer the usual lone query on the spot, ids and scores of exactly k hits; None for one that `search_now` must be asked."""
 
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard; raises as `search`."""

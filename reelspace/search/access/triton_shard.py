@@ -51,6 +51,9 @@ class TritonShard:
     def search_now(self, queries: Sequence[ShardQuery]) -> None:
         """Answer nothing on the spot: it is a process away."""
 
+    def lone_now(self, query: ShardQuery) -> None:
+        """Answer nothing either."""
+
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""
         call = encode_call(request)

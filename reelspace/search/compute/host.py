@@ -117,7 +117,7 @@ class ShardHost:
 
     def search_now(self, queries: Sequence[ShardQuery]) -> tuple[ShardAnswer, float] | None:
         """Answer queries, with the seconds that took, unless they would have to wait for another search or for long: None then."""
-        if not self._state.acquire(blocking=False) and not (self._is_changing and self._state.acquire(timeout=CHANGE_S)):
+        if not self._taken_now():
             return None
         try:
             start_s = time.perf_counter()
@@ -128,8 +128,16 @@ class ShardHost:
     def lone(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
         """Answer the usual lone query, ids and scores; None for one that `search` must answer."""
         with self._state:
-            found = self._shard.lone(vector_D, k, using, where)
-            return None if found is None else (self._shard.ids.listed(found[0]), found[1])
+            return self._lone(vector_D, k, using, where)
+
+    def lone_now(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
+        """Do as `lone`, but give None where `search_now` would."""
+        if not self._taken_now():
+            return None
+        try:
+            return self._lone(vector_D, k, using, where)
+        finally:
+            self._state.release()
 
     def read(self, request: Read) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""
@@ -208,6 +216,14 @@ class ShardHost:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _taken_now(self) -> bool:
+        """Take the shard for a search; False where that would have to wait for another search or for long."""
+        return self._state.acquire(blocking=False) or (self._is_changing and self._state.acquire(timeout=CHANGE_S))
+
+    def _lone(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
+        found = self._shard.lone(vector_D, k, using, where)
+        return None if found is None else (self._shard.ids.listed(found[0]), found[1])
 
     def _load(self) -> tuple[ServedGeneration, Shard]:
         """Open the generation and apply the log; one that is retired meanwhile is followed by the next."""

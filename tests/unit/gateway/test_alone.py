@@ -44,6 +44,7 @@ def test_a_lone_request_is_answered_before_the_loop_turns() -> None:
     async def test() -> None:
         client = Client(Quick())
         for body in (b"one", b"two"):
+            await asyncio.sleep(0)
             stream = client.request(body)
             client.exchange()
             assert client.bodies[stream] == b"now " + body
@@ -65,6 +66,7 @@ def test_what_takes_more_is_answered_by_a_task_and_a_bug_ends_only_its_own_reque
         bug = client.request(b"bug")
         client.exchange()
         assert client.status(bug) == "500"
+        await asyncio.sleep(0)
         last = client.request(b"last")
         client.exchange()
         assert client.bodies[last] == b"now last"
@@ -82,6 +84,22 @@ def test_requests_that_come_together_go_together() -> None:
         assert [client.bodies[stream] for stream in streams] == [b"0", b"1", b"2"]
         assert application.asked_now == []
         assert client.load.num_streams == 0
+
+    run(test)
+
+
+def test_requests_of_several_connections_in_one_turn_go_together_but_for_the_first() -> None:
+    async def test() -> None:
+        application, load = Quick(), Load()
+        clients = [Client(application, load=load) for _ in range(2)]
+        first, second = (client.request(b"%d" % number) for number, client in enumerate(clients))
+        for client in clients:
+            client.exchange()
+        assert clients[0].bodies[first] == b"now 0"
+        assert second not in clients[1].bodies
+        await clients[1].settle()
+        assert clients[1].bodies[second] == b"1"
+        assert application.asked_now == [b"0"]
 
     run(test)
 

@@ -69,6 +69,9 @@ class OracleShard:
             raise self.error
         return self._found(queries)
 
+    def lone_now(self, query: ShardQuery) -> None:
+        return None
+
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
         await self._answering(queries, timeout_s)
         return self._found(queries)
