@@ -1,6 +1,7 @@
-"""A backend of the tests: doubles X, refuses negative numbers, dies on 666."""
+"""A backend of the tests: doubles X, refuses negative numbers, dies on 666, takes 20 ms for 777."""
 
 import os
+import time
 
 import triton_python_backend_utils as triton
 
@@ -12,6 +13,8 @@ class TritonPythonModel:
     def _answer(self, x):
         if (x == 666).any():
             os._exit(9)
+        if (x == 777).any():
+            time.sleep(0.02)
         if (x < 0).any():
             return triton.InferenceResponse(error=triton.TritonError("X: expected no negative number", triton.TritonError.INVALID_ARG))
         return triton.InferenceResponse([triton.Tensor("Y", 2 * x)])
