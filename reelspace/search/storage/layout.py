@@ -238,7 +238,8 @@ def read_current(store: Store, collection: str, num_shards: int) -> CurrentGener
     key = collection_key(collection, "current.json")
     found = read_file(store, CurrentGenerations, key)
     if set(found.shards) != set(map(str, range(num_shards))):
-        raise CorruptArtifact(f"{key} in {store.url} is corrupt: it names shards {', '.join(found.shards)}, expected {num_shards}")
+        says = f"{key} names shards {', '.join(found.shards)}, {collection_key(collection)} says there are {num_shards}"
+        raise CorruptArtifact(f"one of two files in {store.url} is corrupt: {says}")
     return found
 
 

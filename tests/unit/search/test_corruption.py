@@ -183,6 +183,10 @@ def test_a_flipped_byte_is_refused_naming_the_file_or_means_nothing(world: World
     each_damage(world, name, flips(25, seed=1), must_refuse=not may_mean_nothing(name))
 
 
+def test_another_number_of_shards_is_refused_naming_the_collections_file(world: World) -> None:
+    assert each_damage(world, "collection.json", lambda good: iter([good.replace(b'"num_shards":2', b'"num_shards":6')]), must_refuse=True)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", FILES)
