@@ -11,6 +11,7 @@ import pytest
 from reelspace.core.errors import ArtifactMissing, PlaceRefused
 from reelspace.core.local_store import LocalStore
 from reelspace.core.step_records import JournalEntry, write_journal
+from reelspace.core.store import open_store
 from reelspace.runs.argo import ArgoRuns
 from reelspace.runs.control import cancel_run, live_steps, read_log, settled, settled_all
 from reelspace.runs.record import RunRecord, read_record, write_record
@@ -122,6 +123,19 @@ def test_a_log_is_told_in_the_order_of_its_steps_and_says_what_is_gone(server: W
     first, second = read_log(record)
     assert first.startswith("the pod of import-tables(0) is gone")
     assert second == "trained\n"
+
+
+def test_the_log_of_a_pod_that_is_gone_is_read_from_the_bucket_where_argo_kept_it(
+    server: WorkflowServer, record: RunRecord, s3_url: str
+) -> None:
+    key = "argo/train/import/main.log"
+    open_store(s3_url).put(key, b"imported\nall\n")
+    kept = {"artifacts": [{"name": "tables", "s3": {"key": "argo/tables"}}, {"name": "main-logs", "s3": {"key": key}}]}
+    lost = {"artifacts": [{"name": "main-logs", "s3": {"key": "argo/absent"}}]}
+    server.run("Succeeded", node("import_tables", "Succeeded", 0, outputs=kept), node("pretrain", "Succeeded", 1, outputs=lost))
+    first, second, third = read_log(record.known_as({**record.remote, "logs": s3_url}))
+    assert (first, second) == ("imported\n", "all\n")
+    assert third.startswith(f"the log of pretrain(1) is kept at {s3_url}/argo/absent, which cannot be read")
 
 
 def test_the_end_of_a_workflow_that_nobody_followed_is_written_down_with_its_reason(
