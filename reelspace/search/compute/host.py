@@ -29,15 +29,13 @@ from reelspace.search.storage.replaced_file import read_or_default
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
-BREATH_S: Final = 0.0001
-"""So long a change pauses that searches come in between: else it would have the lock again before they wake."""
 PATIENCE_S: Final = 60.0
 """A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
 SCHEMA_S: Final = 30.0
 """A shard looks so often which payload keys are indexed; a filter on one that it has not heard of reads the key's column itself."""
 READ_AT_ONCE: Final = 64
 """So few payloads are read ahead at a time, about half a millisecond, that a search hardly waits for them."""
-CHANGE_S: Final = 0.002
+CHANGE_S: Final = 0.001
 """So long a search waits for a change of the shard before it is left to a thread, whose start takes as long: changes are short."""
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
@@ -284,12 +282,19 @@ class ShardHost:
         try:
             for entry in entries:
                 self._change(partial(Shard.add, entry=entry))
-                while self._change(Shard.grow):
-                    time.sleep(BREATH_S)
+                while self._grow():
+                    pass
         finally:
             # What could not be applied is read again, for nothing after it may be applied without it.
             self._tail.number = self._shard.applied
         return bool(entries)
+
+    def _grow(self) -> bool:
+        """Put some of the newest rows into lists, which are looked up while searches go on; tells whether any were."""
+        step = self._shard.to_grow()
+        if step is not None:
+            self._change(lambda _shard: step())
+        return step is not None
 
     def _move(self) -> None:
         served, shard = self._load()

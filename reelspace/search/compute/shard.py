@@ -6,8 +6,9 @@ Every score that leaves is computed from the stored vectors by one function (sco
 Legend: N rows, D dimension, Q queries, K hits, R candidates, A allowed rows, P positions of one vector name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -131,7 +132,18 @@ class Shard:
 
     def grow(self) -> bool:
         """Put some of the newest rows into lists, where they are many; tells whether any were."""
-        return any(index.grow() for index in self._indexes.values())
+        step = self.to_grow()
+        if step is not None:
+            step()
+        return step is not None
+
+    def to_grow(self) -> Callable[[], None] | None:
+        """Give a short change that does so, after what takes long of it: during this, searches in other threads may go on."""
+        for index in self._indexes.values():
+            growth = index.to_grow()
+            if growth is not None:
+                return partial(index.grow, growth)
+        return None
 
     def add(self, entry: Entry) -> None:
         """Change the rows as an object of the log says; numbers come in order."""

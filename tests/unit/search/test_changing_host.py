@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -78,15 +78,19 @@ def test_a_search_is_left_to_a_thread_where_a_change_takes_long_or_another_searc
 
 
 def test_searches_come_in_between_the_steps_of_a_large_write(host: ShardHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = iter(range(NUM_STEPS))
-    done: list[int] = []
+    done: list[float] = []
+    held: list[bool] = []
 
-    def grow(_shard: Shard) -> bool:
-        time.sleep(0.005)
-        done.append(next(steps, NUM_STEPS))
-        return len(done) < NUM_STEPS
+    def step() -> None:
+        time.sleep(0.004)
+        done.append(time.monotonic())
 
-    monkeypatch.setattr(Shard, "grow", grow)
+    def to_grow(_shard: Shard) -> Callable[[], None] | None:
+        held.append(host._is_changing)
+        time.sleep(0.001)
+        return step if len(done) < NUM_STEPS else None
+
+    monkeypatch.setattr(Shard, "to_grow", to_grow)
     with closing(LogWriters(host._store, MADE)) as writers:
         number = writers.submit("more", [Change(Op.UPSERT, 10, {"": [1.0, 0.0]})])[0].result()
     thread = threading.Thread(target=host.sync, args=(number, PATIENCE_S))
@@ -97,3 +101,5 @@ def test_searches_come_in_between_the_steps_of_a_large_write(host: ShardHost, mo
     assert found.ids_QK3[0, :, 2].tolist() == [0, 10, 1]
     assert len(done) < NUM_STEPS
     thread.join()
+    assert len(done) == NUM_STEPS
+    assert not any(held), "lists are looked up while searches go on"
