@@ -86,7 +86,7 @@ def test_limits_are_told_over_both_faces_and_counted_by_reason(tmp_path: Path) -
         refused = gateway.ask("slow", "GET", "/collections")
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "20")
         assert "requests a second" in refused.json()["status"]["error"]
-        assert gateway.ask("slow", "GET", "/v2").json() == {"error": refused.json()["status"]["error"]}
+        assert gateway.ask("slow", "GET", "/v2").json() == {"error": refused.json()["status"]["error"], "field": "api-key"}
         call = gateway.call("slow", "/qdrant.Collections/List")
         assert call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert dict(call.trailing_metadata())["retry-after"] == "20"
