@@ -72,15 +72,27 @@ class Team:
             time.sleep(_POLL_S)
         return seen, step.communicate()[1]
 
-    def trained(self, step: "subprocess.Popen[str]") -> str:
-        """Wait until a step has its TrainJob and the store lists a checkpoint of the training; gives its key."""
+    def made(self, step: "subprocess.Popen[str]") -> Json:
+        """Wait until a step has made its TrainJob."""
 
-        def look() -> str | None:
+        def look() -> list[Json]:
             assert step.poll() is None, step.communicate()[1]
-            keys = [str(job["metadata"]["annotations"][KEY_LABEL]) for job in self.cluster.find("trainjobs")]
-            return keys[0] if keys and TrainingFiles(open_store(self.place.world.store), keys[0]).checkpoints() else None
+            return self.cluster.find("trainjobs")
 
-        return str(self.cluster.wait_until(look, "checkpoint", LIMIT_S))
+        (job,) = self.cluster.wait_until(look, "TrainJob", LIMIT_S)
+        return dict(job)
+
+    def trained(self, step: "subprocess.Popen[str]") -> str:
+        """Wait until the store lists a checkpoint of a step's training; gives its key."""
+        key = str(self.made(step)["metadata"]["annotations"][KEY_LABEL])
+        files = TrainingFiles(open_store(self.place.world.store), key)
+
+        def look() -> object:
+            assert step.poll() is None, step.communicate()[1]
+            return files.checkpoints()
+
+        self.cluster.wait_until(look, "checkpoint", LIMIT_S)
+        return key
 
     def launcher(self, key: str, rank: int) -> int:
         """The process, as this machine numbers it, that is the first one of a worker's pod."""
@@ -165,6 +177,21 @@ def test_a_killed_worker_makes_the_gang_begin_anew_from_its_checkpoint_and_end_w
     assert_trained(team, alone)
 
 
+def test_a_killed_step_that_runs_again_adopts_its_train_job_whose_pods_train_on(team: Team, alone: list[tuple[int, float]]) -> None:
+    first = team.start()
+    made = team.made(first)
+    # Before its pods have even loaded: the next try needs its time, too, and must find them at work.
+    first.kill()
+    first.wait()
+    second = team.start()
+    seen, told = team.end(second)
+    assert second.returncode == 0, told
+    assert events(told, "train_job_adopted"), told
+    assert (seen.train_jobs, len(seen.pods), seen.restarts) == ({made["metadata"]["uid"]}, 2, 0), told
+    assert resumed_at(told) == []
+    assert_trained(team, alone)
+
+
 def test_a_stopped_step_lets_its_pods_save_and_the_next_try_goes_on_with_the_same_train_job(
     team: Team, alone: list[tuple[int, float]]
 ) -> None:
@@ -181,3 +208,15 @@ def test_a_stopped_step_lets_its_pods_save_and_the_next_try_goes_on_with_the_sam
     assert (len(before.train_jobs | seen.train_jobs), len(before.pods | seen.pods), seen.restarts) == (1, 4, 0), told
     assert len(resumed_at(told)) == 1
     assert_trained(team, alone)
+
+
+def test_an_input_that_is_gone_ends_the_step_with_the_words_of_the_pod_and_without_a_restart(team: Team) -> None:
+    world = team.place.world
+    store = open_store(world.store)
+    for key in [key for key in store.list(f"artifacts/{world.shards}/") if not key.endswith(".json")]:
+        store.delete(key)
+    step = team.start()
+    seen, told = team.end(step)
+    assert step.returncode == 2, told
+    assert "it is gone from the store; make the artifact again" in told
+    assert (len(seen.train_jobs), seen.restarts) == (1, 0)
