@@ -6,6 +6,7 @@ on lie below kfp's own root, which is mounted; so are directories that the pipel
 as variables that podman takes from its own surroundings: a command line is seen by every user of a machine.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -107,6 +108,7 @@ class Podman:
     run: Run
     limits: Mapping[str, Sequence[str]]
     _clients: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    _told: set[int] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -175,15 +177,20 @@ class Podman:
         """See to it that a container is over and gone."""
         ended_by_itself = client.poll() is not None and client.returncode >= 0
         if not ended_by_itself:
-            stop(client, self.options.grace_s)
-            self._remove(cid)
+            self._tell(client)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # Read on: what it says at the end belongs to the log, and a full pipe would hold it up.
+                rest, _ = client.communicate(timeout=self.options.grace_s)
+                print(rest.decode(errors="replace"), end="")
+            stop(client, 0)
+            self._remove(cid, 0)
         self._clients.remove(client)
         cid.unlink(missing_ok=True)
 
     def remove_left(self) -> None:
         """Remove the containers whose ids are still written down: those of a run that was killed."""
         for cid in sorted(self.folder.glob("*.cid")):
-            self._remove(cid)
+            self._remove(cid, self.options.grace_s)
             cid.unlink(missing_ok=True)
 
     @contextmanager
@@ -193,7 +200,7 @@ class Podman:
         def tell(_number: int, _frame: FrameType | None) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows cleans up
             for client in self._clients:
-                client.terminate()
+                self._tell(client)
             raise SystemExit(EXIT_CANCELLED)
 
         before = signal.signal(signal.SIGTERM, tell)
@@ -202,11 +209,17 @@ class Podman:
         finally:
             signal.signal(signal.SIGTERM, before)
 
-    def _remove(self, cid: Path) -> None:
+    def _tell(self, client: "subprocess.Popen[bytes]") -> None:
+        # Once: a second SIGTERM would interrupt what the step does about the first.
+        if client.pid not in self._told:
+            self._told.add(client.pid)
+            client.terminate()
+
+    def _remove(self, cid: Path, grace_s: int) -> None:
         container = cid.read_text().strip() if cid.is_file() else ""
         if not container:  # podman was ended before it made one
             return
-        words = [self.options.program, "rm", "--force", "--ignore", f"--time={self.options.grace_s}", container]
+        words = [self.options.program, "rm", "--force", "--ignore", f"--time={grace_s}", container]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise TemporaryError(f"container {container} cannot be removed: {done.stderr.strip()}")

@@ -157,14 +157,15 @@ def test_a_step_that_takes_more_memory_than_its_task_states_is_killed_and_worth_
     assert not probes.bed.made()
 
 
-def test_cancelling_a_run_ends_its_container_and_the_step_says_so(probes: Probes) -> None:
-    run_id = submitted(probes, {"sleeps_s": 300})
+def test_cancelling_a_run_lets_its_step_save_and_ends_the_container(probes: Probes) -> None:
+    run_id = submitted(probes, {"sleeps_s": 300, "saves_s": 4})
     assert len(probes.bed.running()) == 1
     cancelled = probes.pipeline("cancel", run_id)
     assert cancelled.stdout.strip() == run_id, cancelled.stderr
     assert not probes.bed.made()
     assert probes.record().state == "cancelled"
-    assert probes.entry().exit_code == 143  # it heard SIGTERM and had the time to write this
+    assert probes.entry().exit_code == 143
+    assert '"event": "saved"' in probes.pipeline("logs", run_id).stdout
 
 
 def test_a_killed_run_leaves_no_container_that_works_on(probes: Probes) -> None:

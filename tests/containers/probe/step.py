@@ -21,6 +21,7 @@ class ProbeSettings(Settings):
     addresses: dict[str, str] = Field({}, description="Addresses host:port, by name, that are called.")
     fails: str = Field("", description="How it ends: user, temporary, memory; empty: well.")
     sleeps_s: float = Field(0.0, ge=0, description="Seconds it waits first.")
+    saves_s: float = Field(0.0, ge=0, description="Seconds it takes to save when it is told to end while it waits.")
 
 
 def run(facts: str, settings: str) -> None:
@@ -31,7 +32,12 @@ def run(facts: str, settings: str) -> None:
 
 def _probe(step: StepRun, settings: ProbeSettings) -> Mapping[str, object]:
     print(json.dumps({"event": "probing"}), flush=True)
-    time.sleep(settings.sleeps_s)
+    try:
+        time.sleep(settings.sleeps_s)
+    except SystemExit:
+        time.sleep(settings.saves_s)
+        print(json.dumps({"event": "saved"}), flush=True)
+        raise
     if settings.fails == "user":
         raise UserError("the probe was told to find its input wrong")
     if settings.fails == "temporary":
