@@ -86,7 +86,7 @@ def archive_location(s3: S3Options, *, archive_logs: bool) -> dict[str, Any]:
             "accessKeySecret": {"name": s3.secret, "key": s3.access_key},
             "secretKeySecret": {"name": s3.secret, "key": s3.secret_key},
             "key": f"{s3.prefix}/{{{{workflow.name}}}}/{{{{pod.name}}}}",
-        }
+        },
     }
 
 
