@@ -26,7 +26,8 @@ POINT = {"id": 7, "vector": {"": [1, 2], "cover": [3, 4]}, "payload": {"a": {"b"
 VECTORS = {"": {"size": 2, "distance": "Dot"}, "cover": {"size": 2, "distance": "Euclid"}}
 MISSING, LATE = (404, 409), (408, 504)
 HASTE = re.compile(r"(within|waited) (0\.\d+|[\d.]+e-\d+) s")
-NO_ENCODER = "no text encoder was promoted"
+# What hangs on what is there, and an earlier request may have changed.
+UNMET = ("no text encoder was promoted", "has no vector")
 
 
 @dataclass
@@ -73,14 +74,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def made_from(full: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Give what good and bad requests are made from: keys and names that are merely not among the few are not bad."""
-    good, bad = small(full), small(full)
+    good, bad = small(full, short=True), small(full, short=False)
     bad["components"]["schemas"] |= {name: full["components"]["schemas"][name] for name in ("PayloadKey", "Name")}
     return {"POSITIVE": good, "NEGATIVE": bad}
 
 
-def small(full: dict[str, Any]) -> dict[str, Any]:
+def small(full: dict[str, Any], *, short: bool) -> dict[str, Any]:
     """Narrow a document to the collection, and what makes and deletes collections to another one."""
-    narrow, paths = narrowed(full), {}
+    narrow, paths = narrowed(full, short=short), {}
     for path, methods in narrow["paths"].items():
         for described in methods.values():
             described["parameters"] = [one for one in described.get("parameters", []) if one["name"] != "collection"]
@@ -109,7 +110,7 @@ def ask(gateway: Gateway, path: str, method: str, mode: str, num_requests: int, 
         must_refuse = mode == "NEGATIVE" and not has_nulls(case.body)
         case.validate_response(response, checks=[*conform, checks.negative_data_rejection] if must_refuse else conform)
         if mode == "POSITIVE" and response.status_code >= 400 and response.status_code not in MISSING:
-            assert any(reason in response.text for reason in (*BEYOND, NO_ENCODER)), (response.text, case.as_curl_command())
+            assert any(reason in response.text for reason in (*BEYOND, *UNMET)), (response.text, case.as_curl_command())
 
     make()
 

@@ -50,6 +50,8 @@ BEYOND: Final = (
     "printable characters",
     "at least one vector",
     "without dense vectors",
+    "expected a squared length of at most",
+    "expected a finite float32 number",
 )
 """Why a body that fits its schema may be refused nevertheless: what JSON Schema cannot say, and descriptions do."""
 _NARROWED: Final[dict[str, Any]] = {
@@ -68,16 +70,17 @@ def document() -> dict[str, Any]:
     return found
 
 
-def narrowed(full: dict[str, Any], *, nulls: bool = False) -> dict[str, Any]:
+def narrowed(full: dict[str, Any], *, nulls: bool = False, short: bool = True) -> dict[str, Any]:
     """Let vectors be the collection's, and payload keys few.
 
     Args:
         nulls: let keys that mean nothing be null, as the document does; bodies made from it would be full of them.
+        short: let no vector be too long; a number beyond that is not bad for all that.
     """
     narrow = json.loads(json.dumps(full))
     narrow = narrow if nulls else _without_null_keys(narrow)
     schemas = narrow["components"]["schemas"]
-    schemas.update(_NARROWED)
+    schemas.update(_NARROWED if short else _NARROWED | {"Vector": _NARROWED["Vector"] | {"items": {"type": "number"}}})
     by_name = schemas["Vectors"]["anyOf"][1], schemas["Columns"]["properties"]["vectors"]["anyOf"][1]
     for one in by_name:
         one["propertyNames"] = _NARROWED["VectorName"]
