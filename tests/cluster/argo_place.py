@@ -18,7 +18,7 @@ from .images import write_image
 from .isolation import isolated_host
 from .namespaces import fresh_namespace
 from .object_store import ARTIFACTS, ObjectStore, object_store
-from .real_node import PACKAGES, real_node
+from .real_node import PACKAGES, RealNode, real_node
 from .tools import ARGO, CONTROL_PLANE, NODE, need_programs, need_tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ OUR_IMAGES = tuple(f"reelspace/python-{kind}:0.1.0" for kind in ("search", "sign
 LIMIT_S = 900.0
 _LINKS = {"/bin": "usr/bin", "/lib": "usr/lib", "/lib64": "usr/lib64"}
 # An image with torch has 6 GB: what it would hold is mounted where it lies here, which is where Python was built to find it.
-_MOUNTED = (Path("/usr"), ROOT, Path(sys.prefix), Path(sys.base_prefix))
+_MOUNTED = (Path("/usr"), Path(sys.prefix), Path(sys.base_prefix))
 
 
 def write_system_image(path: Path) -> Path:
@@ -37,12 +37,14 @@ def write_system_image(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ArgoPlace:
-    """A namespace in which pipelines of this checkout run, and a store of their own."""
+    """A namespace in which pipelines of a checkout run, and a store of their own; steps read the folders of `data` where they lie here."""
 
     argo: Argo
     store: ObjectStore
     folder: Path
     store_url: str
+    checkout: Path = ROOT
+    data: tuple[Path, ...] = ()
 
     def prepare(self) -> None:
         """Make the claims, the keys of the store, and the file of the place's settings."""
@@ -52,11 +54,11 @@ class ArgoPlace:
         self.argo.cluster.apply(
             self.store.secret(),
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store-environment"}, "stringData": environment},
-            *(one for number, path in enumerate(_mounted()) for one in _claim(namespace, f"mounted-{number}", path)),
+            *(one for number, path in enumerate(self.mounted()) for one in _claim(namespace, f"mounted-{number}", path)),
         )
         variables = {
             "PATH": f"{sys.prefix}/bin:/bin",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.checkout),
             "PYTHONDONTWRITEBYTECODE": "1",
             "REELSPACE_S3_ENDPOINT": endpoint,
             "OMP_NUM_THREADS": "1",
@@ -67,12 +69,17 @@ class ArgoPlace:
             "archive_logs": True,
             "environment": [{"name": name, "value": value} for name, value in variables.items()],
             "environment_secrets": ["store-environment"],
-            "mounts": [{"claim": f"mounted-{number}", "path": str(path)} for number, path in enumerate(_mounted())],
+            "mounts": [{"claim": f"mounted-{number}", "path": str(path)} for number, path in enumerate(self.mounted())],
             "images": dict.fromkeys(OUR_IMAGES, IMAGE),
             "retries": 2,
         }
         place = {"namespace": namespace, "api": self._api(), "options": options}
-        (self.folder / "place.json").write_text(json.dumps(place))
+        self.file.write_text(json.dumps(place))
+
+    def mounted(self) -> list[Path]:
+        """The folders that pods see, without those that lie in another one."""
+        paths = list(dict.fromkeys((*_MOUNTED, self.checkout, *self.data)))
+        return [path for path in paths if not any(other in path.parents for other in paths)]
 
     def _api(self) -> Json:
         cluster, token = self.argo.cluster, self.folder / "token"
@@ -83,13 +90,13 @@ class ArgoPlace:
     def asked(self, tables: str, sections: Mapping[str, object]) -> list[str]:
         """Arguments that say what to run here, with what."""
         (self.folder / "settings.json").write_text(json.dumps(sections))
-        files = [f"--settings={self.folder}/settings.json", f"--place={self.folder}/place.json", f"--work={self.folder}/work"]
+        files = [f"--settings={self.folder}/settings.json", f"--place={self.file}", f"--work={self.folder}/work"]
         return [*files, "--where=argo", f"--tables={tables}", f"--store={self.store_url}"]
 
     def reelspace(self, command: str, *given: str) -> "subprocess.CompletedProcess[str]":
         """Run `reelspace pipeline` to its end; the store is asked for where nothing else says which."""
         words = [sys.executable, "-m", "reelspace.cli", "pipeline", command, *given]
-        return subprocess.run(words, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        return subprocess.run(words, cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     def steps(self, run: str = "last") -> dict[str, Json]:
         """What `status` says of a run's steps."""
@@ -108,26 +115,37 @@ class ArgoPlace:
         return read_journal(S3Store(S3Place.from_environment(self.store_url, self.environment)), run_id)
 
     @property
+    def file(self) -> Path:
+        """The settings of the place, for `--place`."""
+        return self.folder / "place.json"
+
+    @property
     def environment(self) -> dict[str, str]:
         """Variables with which `reelspace` reaches the store."""
         return os.environ | self.store.environment() | {"REELSPACE_STORE": self.store_url}
 
 
 @contextmanager
-def argo_place(argo: Argo, store: ObjectStore, folder: Path) -> Iterator[ArgoPlace]:
-    """Prepare the namespace that `argo` is seen from as a place with a new store; at the end its volumes are removed.
+def argo_place(
+    argo: Argo, node: RealNode, store: ObjectStore, folder: Path, checkout: Path = ROOT, data: tuple[Path, ...] = ()
+) -> Iterator[ArgoPlace]:
+    """Prepare a new namespace as a place with a new store; at the end it is gone, and its volumes too.
 
     Args:
         folder: for the files of the place; it exists.
+        checkout: whose pipelines run, with its sources.
+        data: folders that steps read where they lie here.
     """
-    place = ArgoPlace(argo, store, folder, f"s3://{store.make_bucket()}/store")
-    place.prepare()
-    try:
-        yield place
-    finally:
-        # Volumes belong to no namespace.
-        volumes = [f"{argo.cluster.namespace}-mounted-{number}" for number in range(len(_mounted()))]
-        argo.cluster.kubectl("delete", "pv", *volumes, "--wait=false")
+    node.load(write_system_image(folder / "system.tar"))
+    with fresh_namespace(node.cluster) as cluster:
+        place = ArgoPlace(argo.within(cluster), store, folder, f"s3://{store.make_bucket()}/store", checkout, data)
+        place.prepare()
+        try:
+            yield place
+        finally:
+            # Volumes belong to no namespace.
+            volumes = [f"{cluster.namespace}-mounted-{number}" for number in range(len(place.mounted()))]
+            cluster.kubectl("delete", "pv", *volumes, "--wait=false")
 
 
 @contextmanager
@@ -139,13 +157,8 @@ def lone_argo_place(folder: Path) -> Iterator[ArgoPlace]:
     with real_node(folder / "real", host) as node, object_store(folder / "minio", host) as store:
         store.make_bucket(ARTIFACTS)
         node.load(write_executor_image(folder / "argoexec.tar"))
-        node.load(write_system_image(folder / "system.tar"))
         settings = {"artifactRepository": store.repository(ARTIFACTS)}
-        with (
-            argo_controller(node.cluster, settings) as argo,
-            fresh_namespace(node.cluster) as cluster,
-            argo_place(argo.within(cluster), store, folder) as place,
-        ):
+        with argo_controller(node.cluster, settings) as argo, argo_place(argo, node, store, folder) as place:
             yield place
 
 
@@ -156,12 +169,6 @@ def upload(store: ObjectStore, folder: Path) -> str:
         if path.is_file():
             client.fput_object(bucket, f"world/{path.relative_to(folder)}", str(path))
     return f"s3://{bucket}/world"
-
-
-def _mounted() -> list[Path]:
-    """The folders that pods see, without those that lie in another one."""
-    paths = list(dict.fromkeys(_MOUNTED))
-    return [path for path in paths if not any(other in path.parents for other in paths)]
 
 
 def _claim(namespace: str, name: str, path: Path) -> list[Json]:

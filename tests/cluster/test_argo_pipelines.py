@@ -18,9 +18,8 @@ from reelspace.demo.presets import CUTOFF, world_preset
 from reelspace.steps.presets import journey_preset
 
 from .argo import Argo
-from .argo_place import LIMIT_S, ROOT, ArgoPlace, argo_place, upload, write_system_image
+from .argo_place import LIMIT_S, ROOT, ArgoPlace, argo_place, upload
 from .control_plane import Json
-from .namespaces import fresh_namespace
 from .object_store import ObjectStore
 from .real_node import RealNode
 
@@ -56,9 +55,7 @@ def tables(pod_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> 
 def place(
     shared_real_argo: Argo, shared_node: RealNode, pod_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ArgoPlace]:
-    shared_node.load(write_system_image(shared_node.cluster.folder / "system.tar"))
-    folder = tmp_path_factory.mktemp("place")
-    with fresh_namespace(shared_node.cluster) as cluster, argo_place(shared_real_argo.within(cluster), pod_store, folder) as prepared:
+    with argo_place(shared_real_argo, shared_node, pod_store, tmp_path_factory.mktemp("place")) as prepared:
         yield prepared
 
 
@@ -183,3 +180,14 @@ def test_a_cancelled_run_ends_its_pods_and_goes_on_when_it_is_tried_again(place:
     assert newest != run_id
     again_journal = place.journal(newest)
     assert {step: again_journal[step].outputs for step in SECTIONS} == {step: whole.journal[step].outputs for step in SECTIONS}
+
+
+def test_the_logs_of_pods_that_are_gone_are_read_from_where_argo_kept_them(place: ArgoPlace, whole: Whole) -> None:
+    place.argo.cluster.kubectl("delete", "pods", f"--selector=workflows.argoproj.io/workflow=train-and-publish-{whole.run_id[:12]}")
+    told = place.reelspace("logs", whole.run_id)
+    assert told.returncode == 0, told.stderr
+    events = [json.loads(line) for line in told.stdout.splitlines() if line.startswith('{"')]
+    assert [event["step"] for event in events if event["event"] == "step" and event["step"] in ("import_tables", "promote")] == [
+        "import_tables",
+        "promote",
+    ]
