@@ -1,9 +1,9 @@
-"""`train_and_publish` on the same tables gives the same in every place it runs in."""
+"""`train_and_publish` on the same tables gives the same as processes, in containers and on Argo."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,17 @@ from reelspace.demo.generate import generate
 from reelspace.demo.presets import CUTOFF, world_preset
 from reelspace.runs.record import find_record
 from reelspace.steps.presets import journey_preset
+from tests.containers.bed import Bed, environment, lone_bed
 from tests.pipelines.checkout import copy_checkout
 
-from .bed import Bed, environment
+from .argo import Argo
+from .argo_place import argo_place
+from .object_store import ObjectStore
+from .real_node import RealNode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
-PLACES = ("process", "podman")
+PLACES = ("process", "podman", "argo")
 # DESIGN.md 4: of the same id everywhere, the second ones given one teacher and one student.
 PREPARED = ("import_tables", "preprocess_signals", "preprocess_media")
 GIVEN_MODELS = ("embed", "export", "build_index")
@@ -94,17 +98,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def places(bed: Bed, folder: Path) -> dict[str, Place]:
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    with lone_bed(tmp_path_factory.mktemp("podman")) as prepared:
+        yield prepared
+
+
+@pytest.fixture(scope="module")
+def places(podman: Bed, shared_real_argo: Argo, shared_node: RealNode, pod_store: ObjectStore, folder: Path) -> Iterator[dict[str, Place]]:
     """Every place, with the same sources and tables: a checkout in which nobody works, and one generated world."""
     checkout, world = copy_checkout(folder / "checkout", {}), folder / "world"
     generate(world_preset("demo", num_works=NUM_WORKS), world)
-    given = {"process": (), "podman": (f"--place={bed.place(folder)}",)}
-    stores = {"process": str(folder / "stores"), "podman": f"s3://{bed.store.make_bucket()}"}
-    made = {}
     for name in PLACES:
         (folder / name).mkdir()
-        made[name] = Place(name, folder / name, checkout, world, stores[name], given[name], environment(bed.store))
-    return made
+    with argo_place(shared_real_argo, shared_node, pod_store, folder / "argo", checkout, (world,)) as argo:
+        settings = {"podman": podman.place(folder / "podman"), "argo": argo.file}
+        stores = {"process": str(folder / "stores"), "podman": f"s3://{podman.store.make_bucket()}", "argo": argo.store_url}
+        variables = {"argo": argo.environment}
+        yield {
+            name: Place(
+                name,
+                folder / name,
+                checkout,
+                world,
+                stores[name],
+                (f"--place={settings[name]}",) if name in settings else (),
+                variables.get(name, environment(podman.store)),
+            )
+            for name in PLACES
+        }
 
 
 def give_models(source: Ran, target: Store) -> None:
@@ -140,7 +161,7 @@ def shapes(tensors: bytes) -> dict[str, tuple[int, ...]]:
     return {name: tensor.shape for name, tensor in load(tensors).items()}
 
 
-def test_train_and_publish_gives_the_same_in_every_place(places: dict[str, Place]) -> None:
+def test_train_and_publish_gives_the_same_as_processes_in_podman_and_on_argo(places: dict[str, Place]) -> None:
     first = places["process"].run("own")
     for name in PLACES[1:]:
         own = places[name].run("own")
