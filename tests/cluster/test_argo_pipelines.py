@@ -183,7 +183,10 @@ def test_a_cancelled_run_ends_its_pods_and_goes_on_when_it_is_tried_again(place:
 
 
 def test_the_logs_of_pods_that_are_gone_are_read_from_where_argo_kept_them(place: ArgoPlace, whole: Whole) -> None:
-    place.argo.cluster.kubectl("delete", "pods", f"--selector=workflows.argoproj.io/workflow=train-and-publish-{whole.run_id[:12]}")
+    workflow = f"workflows.argoproj.io/workflow=train-and-publish-{whole.run_id[:12]}"
+    assert len(place.argo.cluster.pods(workflow)) >= len(SECTIONS)
+    place.argo.cluster.kubectl("delete", "pods", f"--selector={workflow}")
+    assert not place.argo.cluster.pods(workflow)
     told = place.reelspace("logs", whole.run_id)
     assert told.returncode == 0, told.stderr
     events = [json.loads(line) for line in told.stdout.splitlines() if line.startswith('{"')]
