@@ -79,7 +79,8 @@ def refusal() -> str | None:
 
 @contextmanager
 def _put_back() -> Iterator[None]:
-    _remove_empty(_pod_cgroups())  # of a run that was killed
+    if not os.environ.get(_VARIABLE):  # within another run they are those of its node
+        _remove_empty(_pod_cgroups())  # of a run that was killed
     before = {Path("/proc/sys", name): Path("/proc/sys", name).read_text() for name in _SYSCTLS}
     made = [Path(folder) for folder in _WRITTEN_FOLDERS if not Path(folder).exists()]
     others = _pod_cgroups()
