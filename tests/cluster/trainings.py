@@ -37,7 +37,11 @@ def mounted_task() -> Json:
     return {
         "volumes": [{"name": name, "hostPath": {"path": path, "type": "Directory"}} for name, path in names.items()],
         "volume_mounts": [{"name": name, "mountPath": path, "readOnly": True} for name, path in names.items()],
-        "env": [{"name": "PATH", "value": f"{sys.prefix}/bin:/usr/bin"}, {"name": "OMP_NUM_THREADS", "value": "1"}],
+        "env": [
+            {"name": "PATH", "value": f"{sys.prefix}/bin:/usr/bin"},
+            {"name": "PYTHONPATH", "value": str(_CHECKOUT)},
+            {"name": "OMP_NUM_THREADS", "value": "1"},
+        ],
         "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "4Gi"}},
     }
 
