@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from reelspace.core.artifacts import open_artifact, write_artifact
 from reelspace.core.s3_store import S3Place, S3Store
-from reelspace.core.step_records import read_journal
-from reelspace.runs.record import find_record
 from tests.pipelines.checkout import copy_checkout, do
-from tests.pipelines.newcomer import blocks, files_of_the_guide
+from tests.pipelines.newcomer import COUNTS, blocks, files_of_the_guide, last_counts, write_labels
 
 from .argo import Argo
 from .argo_place import argo_place
@@ -29,14 +24,10 @@ def test_a_newcomers_step_runs_on_argo(
         for name, value in pod_store.environment().items():
             monkeypatch.setenv(name, value)
         store = S3Store(S3Place.from_environment(place.store_url, place.environment))
-        (tmp_path / "labels").mkdir()
-        pq.write_table(pa.table({"video_id": [1, 2, 3, 3, 4], "label_id": [7, 7, 7, 8, 9]}), tmp_path / "labels" / "video_labels.parquet")
-        labels = write_artifact(store, "labels", tmp_path / "labels", parents=(), code="", settings={})
-        given = {"STORE": place.store_url, "WORK": str(tmp_path / "work"), "LABELS": labels.id, "PLACE": str(place.file)}
+        labels = write_labels(store, tmp_path)
+        given = {"STORE": place.store_url, "WORK": str(tmp_path / "work"), "LABELS": labels, "PLACE": str(place.file)}
         for line in blocks("bash", "7. Run it on Argo")[0].strip().splitlines():
             do(checkout, line, **given)
-        record = find_record(store, "last")
+        record, _, counts = last_counts(store)
         assert (record.where, record.state) == ("argo", "done")
-        (entry,) = read_journal(store, record.run_id).values()
-        counts = pq.read_table(pa.BufferReader(open_artifact(store, entry.outputs["counts"]).read("counts.parquet"))).to_pydict()
-        assert counts == {"label_id": [7, 8, 9], "num_works": [3, 1, 1]}
+        assert counts == COUNTS
