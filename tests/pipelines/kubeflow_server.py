@@ -5,7 +5,6 @@ for all, and as children the nodes of Argo that come next (zhangzhe-ctrl/ani-mod
 """
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ import kfp_server_api as kfp
 from kfp_server_api import PipelineTaskDetailChildTask as Child
 from kfp_server_api import V2beta1PipelineTaskDetail as Task
 from kfp_server_api import V2beta1Run, V2beta1RunDetails, V2beta1RuntimeStatus
+
+from tests.http_server import answering
 
 RUNS = "/apis/v2beta1/runs"
 EXPERIMENTS = "/apis/v2beta1/experiments"
@@ -80,13 +81,8 @@ class KubeflowServer:
         """Give the server's address while the block runs."""
         server = _Server(("127.0.0.1", 0), _Handler)
         server.kubeflow = self
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
+        with answering(server) as url:
+            yield url
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """What the server does with a request."""

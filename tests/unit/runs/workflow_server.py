@@ -1,7 +1,6 @@
 """A Kubernetes API server for tests, over real HTTP: one workflow, its pods, and logs that break off."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import answering
 
 Object = dict[str, Any]
 
@@ -75,14 +76,8 @@ class WorkflowServer:
         """Give the server's address while the block runs."""
         server = _Server(("127.0.0.1", 0), _Handler)
         server.held = self
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with answering(server) as url:
+            yield url
 
 
 class _Server(ThreadingHTTPServer):

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.http_server import answering
+
 Object = dict[str, Any]
 
 NAMESPACE = "team"
@@ -146,17 +148,13 @@ class FakeCluster:
         """Give the server's address while the block runs."""
         server = _Server(("127.0.0.1", 0), _Handler)
         server.cluster = self
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            with self.changed:
-                self.is_closed = True
-                self.changed.notify_all()
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with answering(server) as url:
+            try:
+                yield url
+            finally:
+                with self.changed:
+                    self.is_closed = True
+                    self.changed.notify_all()
 
 
 class _Server(ThreadingHTTPServer):
