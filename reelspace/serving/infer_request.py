@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reelspace.serving.input_checks import MAX_ANY_DIM, InputChecks, checked_count, checked_id, checked_name, checked_timeout_s
-from reelspace.serving.signatures import ANY, MAX_TEXT_BYTES, Signature, TensorSpec
+from reelspace.serving.signatures import ANY, Signature, TensorSpec
 from reelspace.serving.wire import DTYPES, Tensor, WireError, split_body, take_raw, tensor_of_json, tensor_of_raw
 
 HEAD_KEYS: Final = {"id", "inputs", "outputs", "parameters"}
@@ -94,7 +94,7 @@ def _parts(head: Mapping[str, Any], key: str, most: int) -> list[dict[str, Any]]
 
 def _row_bytes(spec: TensorSpec) -> int:
     if spec.datatype == "BYTES":
-        return MAX_TEXT_BYTES * math.prod(MAX_ANY_DIM if size == ANY else size for size in spec.dims)
+        return spec.max_bytes * math.prod(MAX_ANY_DIM if size == ANY else size for size in spec.dims)
     return DTYPES[spec.datatype].itemsize * math.prod(MAX_ANY_DIM if size == ANY else size for size in spec.dims)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from reelspace.serving.signatures import ANY, MAX_TEXT_BYTES, Signature, TensorSpec
+from reelspace.serving.signatures import ANY, Signature, TensorSpec
 from reelspace.serving.wire import Tensor, WireError
 
 MAX_ID_LENGTH: Final = 128
@@ -96,8 +96,8 @@ def _fits(shape: list[Any], spec: TensorSpec, max_batch: int) -> bool:
 def _check_bytes(tensor: Tensor, spec: TensorSpec, field: str) -> None:
     elements = tensor.reshape(-1)
     longest = max(len(element) for element in elements)
-    if longest > MAX_TEXT_BYTES:
-        raise WireError(field, f"{spec.name} holds at most {MAX_TEXT_BYTES} bytes per element, got {longest}")
+    if longest > spec.max_bytes:
+        raise WireError(field, f"{spec.name} holds at most {spec.max_bytes} bytes per element, got {longest}")
     if not spec.is_text:
         return
     for row, element in enumerate(elements):

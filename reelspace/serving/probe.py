@@ -1,13 +1,21 @@
 """The smallest request that makes a model really work: a server can say ready while the model behind it is dead."""
 
+import base64
+from typing import Final
+
 import numpy as np
 
-from reelspace.serving.signatures import ANY, Signature, TensorSpec
+from reelspace.serving.signatures import ANY, MEDIA, Signature, TensorSpec
 from reelspace.serving.wire import DTYPES, Message, Tensor, encode_request
+
+PICTURE: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAKklEQVR42mNgEFAwcAhIKIDRDQxQegIDlF7AAKU3MEDpAwxQ+gIDlH4AAB51HAGfRI9tAAAAAElFTkSuQmCC"
+)
+"""A PNG of 8 x 8 pixels."""
 
 
 def probe_request(signature: Signature) -> Message:
-    """Write a request of one row in which every required input is filled with ones (BYTES: the word "probe").
+    """Write a request of one row in which every required input is filled with ones (BYTES: the word "probe"; MEDIA: a small picture).
 
     Where none is required, the last one alone is filled.
     """
@@ -17,4 +25,6 @@ def probe_request(signature: Signature) -> Message:
 
 def _ones(spec: TensorSpec) -> Tensor:
     shape = (1, *(1 if size == ANY else size for size in spec.dims))
-    return np.full(shape, b"probe" if spec.datatype == "BYTES" else 1, dtype=DTYPES[spec.datatype])
+    if spec.datatype != "BYTES":
+        return np.full(shape, 1, dtype=DTYPES[spec.datatype])
+    return np.full(shape, PICTURE if spec.name == MEDIA else b"probe", dtype=np.object_)
