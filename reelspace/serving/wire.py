@@ -75,14 +75,22 @@ def datatype_of(tensor: Tensor) -> str:
     return _DATATYPES[tensor.dtype]
 
 
-def encode_request(inputs: Mapping[str, Tensor], outputs: Sequence[str] = (), request_id: str | None = None) -> Message:
-    """Write a request with all tensors binary, which also asks for binary outputs (all of them if none is named)."""
+def encode_request(
+    inputs: Mapping[str, Tensor], outputs: Sequence[str] = (), request_id: str | None = None, timeout_us: int | None = None
+) -> Message:
+    """Write a request with all tensors binary, which also asks for binary outputs (all of them if none is named).
+
+    Args:
+        timeout_us: microseconds after which the server may give up.
+    """
     head: dict[str, Any] = {"parameters": {"binary_data_output": True}}
     if request_id is not None:
         head["id"] = request_id
     if outputs:
         head = {key: value for key, value in head.items() if key != "parameters"}
         head["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    if timeout_us is not None:
+        head["parameters"] = head.get("parameters", {}) | {"timeout": timeout_us}
     return _encode(head, "inputs", inputs, dict.fromkeys(inputs, True))
 
 
