@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -55,6 +56,21 @@ LIMIT: Final = 10
 NUM_PARALLEL: Final = 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call of a method: its deadline, and the headers of all requests that it takes.
+
+    They share an id, so that a version that answers only a share of requests answers all of them or none.
+    """
+
+    end_s: float
+    headers: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        return self.headers[REQUEST_ID]
+
+
 class _Client:
     """What a client knows, however it waits."""
 
@@ -72,28 +88,27 @@ class _Client:
         """Give this client for the work on one request of the caller's own, over the same connections.
 
         Args:
-            request_id: what the gateway's log is to have the calls under; a new id per call where none is given.
+            request_id: what the gateway's log is to have the calls under; a new id per call where none is given. While a version is
+                tried on a share of requests, those with one id are answered by one version.
             traceparent: the trace (W3C) that they belong to; it goes on to Triton.
         """
         one = copy.copy(self)
         one._origin = origin_headers(request_id, traceparent)
         return one
 
-    def _end_s(self, timeout_s: float | None) -> float:
-        return math.inf if timeout_s is None else self._retries.timing.now() + timeout_s
+    def _begun(self, timeout_s: float | None) -> _Asked:
+        end_s = math.inf if timeout_s is None else self._retries.timing.now() + timeout_s
+        return _Asked(end_s, {REQUEST_ID: new_request_id(), **self._origin})
 
-    def _tries(self, end_s: float) -> Tries:
-        return Tries(self._retries, self._budget, min(end_s, self._end_s(self._timeout_s)))
+    def _tries(self, asked: _Asked) -> Tries:
+        return Tries(self._retries, self._budget, min(asked.end_s, self._retries.timing.now() + self._timeout_s))
 
-    def _headers(self) -> dict[str, str]:
-        return {REQUEST_ID: new_request_id(), **self._origin}
-
-    def _http_request(self, sent: Sent, headers: Mapping[str, str], left_s: float) -> dict[str, Any]:
-        more = {"content": sent.body, "headers": {**sent.headers, **headers}, "timeout": time_limits(left_s)}
+    def _http_request(self, sent: Sent, asked: _Asked, left_s: float) -> dict[str, Any]:
+        more = {"content": sent.body, "headers": {**sent.headers, **asked.headers}, "timeout": time_limits(left_s)}
         return {"method": sent.method, "url": sent.path, **more}
 
-    def _reply(self, sent: Sent, headers: Mapping[str, str], response: httpx.Response, body: bytes) -> Reply:
-        request_id = response.headers.get(REQUEST_ID, headers[REQUEST_ID])
+    def _reply(self, sent: Sent, asked: _Asked, response: httpx.Response, body: bytes) -> Reply:
+        request_id = response.headers.get(REQUEST_ID, asked.id)
         reply = Reply(self._address(sent), response.status_code, response.headers, body, request_id)
         if reply.status != httpx.codes.OK:
             raise error_of_reply(reply)
@@ -155,19 +170,19 @@ class ServingClient(_Client):
 
     def encode_text(self, texts: Sequence[str], model: str = TEXT_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of search texts."""
-        return self._embed(model, texts, TEXTS, self._end_s(timeout_s)).vectors_QD
+        return self._embed(model, texts, TEXTS, self._begun(timeout_s)).vectors_QD
 
     def encode_videos(self, videos: Sequence[Video], model: str = VIDEO_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of decoded media with their captions; hashtags in a caption are left out."""
-        return self._embed(model, videos, VIDEOS, self._end_s(timeout_s)).vectors_QD
+        return self._embed(model, videos, VIDEOS, self._begun(timeout_s)).vectors_QD
 
     def encode_media(self, files: Sequence[MediaFile], model: str = MEDIA_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of encoded files with their captions; the gateway's side decodes them."""
-        return self._embed(model, files, MEDIA_FILES, self._end_s(timeout_s)).vectors_QD
+        return self._embed(model, files, MEDIA_FILES, self._begun(timeout_s)).vectors_QD
 
     def infer(self, model: str, inputs: Mapping[str, Tensor], *, timeout_s: float | None = None) -> Answer:
         """Run one inference with tensors of your own."""
-        return self._infer(model, inputs, self._end_s(timeout_s))
+        return self._infer(model, inputs, self._begun(timeout_s))
 
     def search_text(
         self,
@@ -179,7 +194,7 @@ class ServingClient(_Client):
         timeout_s: float | None = None,
     ) -> list[Hit]:
         """Give the works nearest to words, best first; `where` is a filter of the dialect. The gateway embeds the words."""
-        return read_found(self._ask(query_call(text, collection, limit, where), self._end_s(timeout_s))).hits
+        return read_found(self._ask(query_call(text, collection, limit, where), self._begun(timeout_s))).hits
 
     def search_video(
         self,
@@ -197,34 +212,34 @@ class ServingClient(_Client):
             where: a filter of the dialect.
             model: what embeds it; None for `media_encoder` for a file, `video_encoder` for decoded media.
         """
-        end_s = self._end_s(timeout_s)
-        embedded = self._embed(*_one(video, model), end_s)
-        found = read_found(self._ask(query_call(embedded.vectors_QD[0], collection, limit, where), end_s))
+        asked = self._begun(timeout_s)
+        embedded = self._embed(*_one(video, model), asked)
+        found = read_found(self._ask(query_call(embedded.vectors_QD[0], collection, limit, where), asked))
         return checked_hits(found, embedded)
 
     def signature(self, model: str) -> Signature:
         """Give a model's tensors, asked for once."""
-        return self._signature(model, math.inf)
+        return self._signature(model, self._begun(None))
 
-    def _signature(self, model: str, end_s: float) -> Signature:
+    def _signature(self, model: str, asked: _Asked) -> Signature:
         if model not in self._signatures:
-            self._signatures[model] = read_signature(self._ask(describe_call(model), end_s), model)
+            self._signatures[model] = read_signature(self._ask(describe_call(model), asked), model)
         return self._signatures[model]
 
-    def _embed(self, model: str, values: Sequence[Any], batching: Batching, end_s: float) -> Embedded:
-        signature = self._signature(model, end_s)
+    def _embed(self, model: str, values: Sequence[Any], batching: Batching, asked: _Asked) -> Embedded:
+        signature = self._signature(model, asked)
         with self._holding(model):
-            return joined([self._infer(model, inputs, end_s) for inputs in batches(values, signature, batching)], signature)
+            return joined([self._infer(model, inputs, asked) for inputs in batches(values, signature, batching)], signature)
 
-    def _infer(self, model: str, inputs: Mapping[str, Tensor], end_s: float) -> Answer:
-        return read_answer(self._ask(infer_call(model, inputs), end_s))
+    def _infer(self, model: str, inputs: Mapping[str, Tensor], asked: _Asked) -> Answer:
+        return read_answer(self._ask(infer_call(model, inputs, asked.id), asked))
 
-    def _ask(self, call: Call, end_s: float) -> Reply:
-        tries, headers = self._tries(end_s), self._headers()
+    def _ask(self, call: Call, asked: _Asked) -> Reply:
+        tries = self._tries(asked)
         while True:
             try:
                 left_s = tries.begin()
-                reply = self._once(call(left_s), headers, left_s)
+                reply = self._once(call(left_s), asked, left_s)
                 break
             except CallFailed as error:
                 wait_s = tries.wait_s(error)
@@ -232,15 +247,15 @@ class ServingClient(_Client):
         tries.answered()
         return reply
 
-    def _once(self, sent: Sent, headers: Mapping[str, str], left_s: float) -> Reply:
+    def _once(self, sent: Sent, asked: _Asked, left_s: float) -> Reply:
         now = self._retries.timing.now
         end_s = now() + left_s
         try:
-            with self._http.stream(**self._http_request(sent, headers, left_s)) as response:
+            with self._http.stream(**self._http_request(sent, asked, left_s)) as response:
                 body = read_until(response.iter_bytes(), lambda: now() > end_s)
         except httpx.RequestError as error:
-            raise error_of_transport(error, self._address(sent), headers[REQUEST_ID]) from error
-        return self._reply(sent, headers, response, body)
+            raise error_of_transport(error, self._address(sent), asked.id) from error
+        return self._reply(sent, asked, response, body)
 
 
 class AsyncServingClient(_Client):
@@ -283,19 +298,19 @@ class AsyncServingClient(_Client):
 
     async def encode_text(self, texts: Sequence[str], model: str = TEXT_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of search texts."""
-        return (await self._embed(model, texts, TEXTS, self._end_s(timeout_s))).vectors_QD
+        return (await self._embed(model, texts, TEXTS, self._begun(timeout_s))).vectors_QD
 
     async def encode_videos(self, videos: Sequence[Video], model: str = VIDEO_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of decoded media with their captions; hashtags in a caption are left out."""
-        return (await self._embed(model, videos, VIDEOS, self._end_s(timeout_s))).vectors_QD
+        return (await self._embed(model, videos, VIDEOS, self._begun(timeout_s))).vectors_QD
 
     async def encode_media(self, files: Sequence[MediaFile], model: str = MEDIA_MODEL, *, timeout_s: float | None = None) -> Floats:
         """Give vectors_QD, L2 norm 1, of encoded files with their captions; the gateway's side decodes them."""
-        return (await self._embed(model, files, MEDIA_FILES, self._end_s(timeout_s))).vectors_QD
+        return (await self._embed(model, files, MEDIA_FILES, self._begun(timeout_s))).vectors_QD
 
     async def infer(self, model: str, inputs: Mapping[str, Tensor], *, timeout_s: float | None = None) -> Answer:
         """Run one inference with tensors of your own."""
-        return await self._infer(model, inputs, self._end_s(timeout_s))
+        return await self._infer(model, inputs, self._begun(timeout_s))
 
     async def search_text(
         self,
@@ -307,7 +322,7 @@ class AsyncServingClient(_Client):
         timeout_s: float | None = None,
     ) -> list[Hit]:
         """Give the works nearest to words, best first; `where` is a filter of the dialect. The gateway embeds the words."""
-        return read_found(await self._ask(query_call(text, collection, limit, where), self._end_s(timeout_s))).hits
+        return read_found(await self._ask(query_call(text, collection, limit, where), self._begun(timeout_s))).hits
 
     async def search_video(
         self,
@@ -320,34 +335,34 @@ class AsyncServingClient(_Client):
         timeout_s: float | None = None,
     ) -> list[Hit]:
         """Give the works nearest to one, best first, as `ServingClient.search_video` does."""
-        end_s = self._end_s(timeout_s)
-        embedded = await self._embed(*_one(video, model), end_s)
-        found = read_found(await self._ask(query_call(embedded.vectors_QD[0], collection, limit, where), end_s))
+        asked = self._begun(timeout_s)
+        embedded = await self._embed(*_one(video, model), asked)
+        found = read_found(await self._ask(query_call(embedded.vectors_QD[0], collection, limit, where), asked))
         return checked_hits(found, embedded)
 
     async def signature(self, model: str) -> Signature:
         """Give a model's tensors, asked for once."""
-        return await self._signature(model, math.inf)
+        return await self._signature(model, self._begun(None))
 
-    async def _signature(self, model: str, end_s: float) -> Signature:
+    async def _signature(self, model: str, asked: _Asked) -> Signature:
         if model not in self._signatures:
-            self._signatures[model] = read_signature(await self._ask(describe_call(model), end_s), model)
+            self._signatures[model] = read_signature(await self._ask(describe_call(model), asked), model)
         return self._signatures[model]
 
-    async def _embed(self, model: str, values: Sequence[Any], batching: Batching, end_s: float) -> Embedded:
-        signature = await self._signature(model, end_s)
+    async def _embed(self, model: str, values: Sequence[Any], batching: Batching, asked: _Asked) -> Embedded:
+        signature = await self._signature(model, asked)
         with self._holding(model):
             requests = batches(values, signature, batching)
-            return joined(await self._answers(model, requests, min(self._num_parallel, len(values)), end_s), signature)
+            return joined(await self._answers(model, requests, min(self._num_parallel, len(values)), asked), signature)
 
-    async def _answers(self, model: str, requests: Iterator[Mapping[str, Tensor]], num_workers: int, end_s: float) -> list[Answer]:
+    async def _answers(self, model: str, requests: Iterator[Mapping[str, Tensor]], num_workers: int, asked: _Asked) -> list[Answer]:
         numbered = enumerate(requests)
         answers: dict[int, Answer] = {}
 
         async def work() -> None:
             # All workers take from one iterator, so a request's tensors are made when its turn has come.
             for number, inputs in numbered:
-                answers[number] = await self._infer(model, inputs, end_s)
+                answers[number] = await self._infer(model, inputs, asked)
 
         workers = [asyncio.create_task(work()) for _ in range(num_workers)]
         try:
@@ -358,15 +373,15 @@ class AsyncServingClient(_Client):
             await asyncio.gather(*workers, return_exceptions=True)
         return [answers[number] for number in sorted(answers)]
 
-    async def _infer(self, model: str, inputs: Mapping[str, Tensor], end_s: float) -> Answer:
-        return read_answer(await self._ask(infer_call(model, inputs), end_s))
+    async def _infer(self, model: str, inputs: Mapping[str, Tensor], asked: _Asked) -> Answer:
+        return read_answer(await self._ask(infer_call(model, inputs, asked.id), asked))
 
-    async def _ask(self, call: Call, end_s: float) -> Reply:
-        tries, headers = self._tries(end_s), self._headers()
+    async def _ask(self, call: Call, asked: _Asked) -> Reply:
+        tries = self._tries(asked)
         while True:
             try:
                 left_s = tries.begin()
-                reply = await self._once(call(left_s), headers, left_s)
+                reply = await self._once(call(left_s), asked, left_s)
                 break
             except CallFailed as error:
                 wait_s = tries.wait_s(error)
@@ -374,16 +389,16 @@ class AsyncServingClient(_Client):
         tries.answered()
         return reply
 
-    async def _once(self, sent: Sent, headers: Mapping[str, str], left_s: float) -> Reply:
+    async def _once(self, sent: Sent, asked: _Asked, left_s: float) -> Reply:
         try:
             async with asyncio.timeout(left_s):
-                response = await self._http.request(**self._http_request(sent, headers, left_s))
+                response = await self._http.request(**self._http_request(sent, asked, left_s))
         except TimeoutError as error:
             late = httpx.ReadTimeout("the answer was not whole in time")
-            raise error_of_transport(late, self._address(sent), headers[REQUEST_ID]) from error
+            raise error_of_transport(late, self._address(sent), asked.id) from error
         except httpx.RequestError as error:
-            raise error_of_transport(error, self._address(sent), headers[REQUEST_ID]) from error
-        return self._reply(sent, headers, response, response.content)
+            raise error_of_transport(error, self._address(sent), asked.id) from error
+        return self._reply(sent, asked, response, response.content)
 
 
 def _one(video: Video | MediaFile, model: str | None) -> tuple[str, list[Video | MediaFile], Batching]:

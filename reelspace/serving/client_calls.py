@@ -96,14 +96,14 @@ def describe_call(model: str) -> Call:
     return lambda _left_s: Sent("GET", f"/v2/models/{_part(model)}", None, {})
 
 
-def infer_call(model: str, inputs: Mapping[str, Tensor]) -> Call:
+def infer_call(model: str, inputs: Mapping[str, Tensor], request_id: str | None = None) -> Call:
     """Ask for an inference; UserError where a tensor is of a kind that the protocol has not."""
     for name, tensor in inputs.items():
         _check_kind(name, tensor)
     path = f"/v2/models/{_part(model)}/infer"
 
     def write(left_s: float) -> Sent:
-        message = encode_request(inputs, timeout_us=min(max(round(left_s * 1e6), 1), MAX_TIMEOUT_US))
+        message = encode_request(inputs, (), request_id, min(max(round(left_s * 1e6), 1), MAX_TIMEOUT_US))
         return Sent("POST", path, message.body, message.headers)
 
     return write

@@ -1,6 +1,7 @@
 """How a client reaches its gateway: the address, the key, TLS, and what every request says of where it comes from."""
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ KEPT_CONNECTIONS: Final = 64
 KEPT_S: Final = 4.0
 """Less than the 5 s after which uvicorn closes an idle connection."""
 ID_BITS: Final = 64
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,14 @@ def connection_options(gateway_url: str, api_key: str | None, tls: Tls | None) -
 
 def origin_headers(request_id: str | None, traceparent: str | None) -> dict[str, str]:
     """Give the headers that name the request of the caller's own, and the trace, that a call belongs to; SettingError for what is none."""
-    given = {REQUEST_ID: request_id, TRACEPARENT: traceparent}
-    return {name: _checked_value(name, value) for name, value in given.items() if value is not None}
+    headers = {}
+    if request_id is not None:
+        if not _ID.fullmatch(request_id):
+            raise SettingError(f"request_id: expected 1 to 64 letters, digits, dots, _ and -, as the gateway takes; got {request_id!r:.80}")
+        headers[REQUEST_ID] = request_id
+    if traceparent is not None:
+        headers[TRACEPARENT] = _checked_value("traceparent", traceparent)
+    return headers
 
 
 def new_request_id() -> str:

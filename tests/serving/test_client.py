@@ -168,6 +168,18 @@ def test_key_trace_and_one_id_for_all_tries_go_with_every_request(script: Script
     assert [one.headers.get("traceparent") for one in script.came] == [None] * 3 + [trace] * 2 + [None] * 3
 
 
+def test_all_requests_of_a_call_have_one_id_which_the_protocol_has_too(script: Script, opening: Opening) -> None:
+    with opening(script.url) as client:
+        client("encode_text", ["ab"] * 12)
+        client("encode_text", ["ab"] * 4)
+        client.for_request(request_id="r-1")("encode_text", ["ab"] * 4)
+    ids = [one.headers["x-request-id"] for one in script.came]
+    assert [one.head["id"] for one in script.came] == ids
+    assert len(set(ids[:3])) == 1
+    assert len(set(ids)) == 3
+    assert ids[4] == "r-1"
+
+
 def test_connections_are_kept(script: Script, opening: Opening) -> None:
     with opening(script.url) as client:
         for _ in range(5):
@@ -241,8 +253,10 @@ def test_what_is_no_address_key_or_file_is_refused(opening: Opening, tmp_path: A
     for more in ({"api_key": "a\nb"}, {"api_key": ""}, {"timeout_s": 0}, {"tls": Tls(ca_file=str(tmp_path / "absent.pem"))}):
         with pytest.raises(SettingError, match=next(iter(more))):
             opening("https://127.0.0.1:9", **more)
-    with opening("http://127.0.0.1:9") as client, pytest.raises(SettingError, match="traceparent"):
-        client.for_request(traceparent="a\r\nb: c")
+    with opening("http://127.0.0.1:9") as client:
+        for more in ({"traceparent": "a\r\nb: c"}, {"request_id": "x" * 65}, {"request_id": "order 17"}):
+            with pytest.raises(SettingError, match=next(iter(more))):
+                client.for_request(**more)
 
 
 def test_errors_survive_the_way_to_another_process() -> None:
