@@ -38,8 +38,15 @@ class Argo:
         values = [{"name": name, "value": value} for name, value in parameters.items()]
         spec = {"workflowTemplateRef": {"name": template}, "arguments": {"parameters": values}}
         workflow = {"apiVersion": API, "kind": "Workflow", "metadata": {"generateName": f"{template}-"}, "spec": spec}
-        told = self.cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(workflow))
-        return str(json.loads(told)["metadata"]["name"])
+
+        def begun() -> str | None:
+            told = self.cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(workflow))
+            name = str(json.loads(told)["metadata"]["name"])
+            status = self.cluster.wait_until(lambda: self._begun(name), f"first word of the controller about workflow {name}")
+            # The controller looks in a cache, which may not have heard of a new template yet (argo-workflows, issue 14615).
+            return None if status.get("message") == f'workflowtemplates.argoproj.io "{template}" not found' else name
+
+        return self.cluster.wait_until(begun, f"workflow of template {template}")
 
     def workflow(self, name: str) -> Json:
         """Read a workflow with its status."""
@@ -53,6 +60,10 @@ class Argo:
             return workflow if workflow.get("status", {}).get("phase") in _LASTING_PHASES else None
 
         return self.cluster.wait_until(look, f"end of workflow {name}", limit_s)
+
+    def _begun(self, name: str) -> Json | None:
+        status: Json = self.workflow(name).get("status", {})
+        return status if status.get("phase") else None
 
 
 def nodes_of(workflow: Json) -> dict[str, Json]:
