@@ -30,7 +30,7 @@ class Encoder:
         Args:
             num_threads: CPU threads of one inference.
         """
-        self.version = Version.read(directory)
+        self.version = Version.open(directory)
         self._tokenizer = Tokenizer.load(directory / TOKENIZER_FILE, self.version.text_length)
         self._prepare = video_inputs if self.version.is_video else text_inputs
         self._session = open_graph(directory / GRAPH_FILE, num_threads)
