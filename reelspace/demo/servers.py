@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from reelspace.core.store import Store, open_store
 from reelspace.search.access.served import read_served
 from reelspace.search.storage.layout import shard_model
 from reelspace.serving.triton import TritonProcess
+from reelspace.serving.watch.process import watching
 
 READY_S = 30.0
 
@@ -85,7 +86,13 @@ def serve_until_interrupted(out: Path) -> None:
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, lambda *_: stopped.set())
-    with running_servers(str((out / "store").resolve()), out / "logs") as servers:
+    store_url = str((out / "store").resolve())
+    encoders = sorted(read_served(open_store(store_url)).encoders)
+    # Shards are not watched: they come and go with generations, and the gateway follows those.
+    with (
+        running_servers(store_url, out / "logs") as servers,
+        watching(servers.triton.http_url, encoders, out / "logs" / "watch.log") if encoders else nullcontext(),
+    ):
         console.print(f"gateway {servers.gateway_url}   (Ctrl-C stops)")
         console.print(f'  reelspace search query "ramen" --url {servers.gateway_url}')
         stopped.wait()

@@ -1,0 +1,49 @@
+"""Tells over HTTP what a watcher knows: /metrics for Prometheus, /livez for who may restart Triton."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from reelspace.core.errors import UserError
+from reelspace.serving.watch.tally import Tally
+
+
+@contextmanager
+def telling(tally: Tally, host: str, port: int) -> Iterator[int]:
+    """Answer on a port until the context ends; 0 takes a free one. Gives the port; UserError if it cannot be listened on."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, tally.text(), "text/plain; version=0.0.4")
+            elif self.path == "/livez":
+                lost = ", ".join(sorted(tally.given_up))
+                self._answer(503 if lost else 200, f"repairs do not help {lost}\n" if lost else "", "text/plain")
+            else:
+                self._answer(404, "expected /metrics or /livez\n", "text/plain")
+
+        def _answer(self, status: int, text: str, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None: ...  # whoever asked has gone
+
+    try:
+        server = Server((host, port), Page)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port, 0 takes a free one") from error
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
