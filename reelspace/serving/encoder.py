@@ -3,7 +3,7 @@
 Shapes: B rows, D dimension.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,24 @@ from reelspace.serving.wire import Tensor, text_tensor
 
 OUTPUT = "embedding"
 Floats = NDArray[np.float32]
+Infer = Callable[[Mapping[str, NDArray[Any]]], Floats]
+"""Gives embedding_BD for the inputs of a graph by name."""
 
 
 class Encoder:
     """One version of an exported encoder."""
 
-    def __init__(self, directory: Path, num_threads: int) -> None:
+    def __init__(self, directory: Path, num_threads: int, infer: Infer | None = None) -> None:
         """Open a version directory.
 
         Args:
             num_threads: CPU threads of one inference.
+            infer: runs the graph where that is elsewhere; None: the graph lies in the directory and runs here.
         """
         self.version = Version.open(directory)
         self._tokenizer = Tokenizer.load(directory / TOKENIZER_FILE, self.version.text_length)
         self._prepare = video_inputs if self.version.is_video else text_inputs
-        self._session = open_graph(directory / GRAPH_FILE, num_threads)
+        self._run_graph = infer or graph_of_file(directory / GRAPH_FILE, num_threads)
 
     def encode_requests(self, requests: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor] | ReelspaceError]:
         """Answer requests in one inference: V2 output tensors, or the error of a request that is bad by itself."""
@@ -58,14 +61,23 @@ class Encoder:
             return error
 
     def _infer(self, requests: Sequence[Mapping[str, NDArray[Any]]]) -> Floats:
-        inputs = {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
-        embeddings_BD: Floats = self._session.run([OUTPUT], inputs)[0]
-        return embeddings_BD
+        return self._run_graph({name: np.concatenate([request[name] for request in requests]) for name in requests[0]})
 
     def _answer(self, embeddings_BD: Floats) -> dict[str, Tensor] | ReelspaceError:
         if not np.isfinite(embeddings_BD).all():
             return InternalError(f"model {self.version.model} gave a vector that is not finite")
         return {"EMBEDDING": embeddings_BD, "SPACE_ID": text_tensor([self.version.space_id] * len(embeddings_BD))}
+
+
+def graph_of_file(path: Path, num_threads: int) -> Infer:
+    """Give what runs a graph on the CPU, in this process."""
+    session = open_graph(path, num_threads)
+
+    def infer(inputs: Mapping[str, NDArray[Any]]) -> Floats:
+        embeddings_BD: Floats = session.run([OUTPUT], dict(inputs))[0]
+        return embeddings_BD
+
+    return infer
 
 
 def open_graph(path: Path, num_threads: int) -> "onnxruntime.InferenceSession":

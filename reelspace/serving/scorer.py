@@ -9,7 +9,7 @@ Shapes: B rows, L labels, K labels given, D dimension.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import orjson
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from reelspace.core.errors import CorruptArtifact, ReelspaceError, SettingError
 from reelspace.core.settings import Settings, read
+from reelspace.serving.version import Sealed
 from reelspace.serving.wire import Tensor, WireError
 
 HEAD_FILE: Final = "head.json"
@@ -28,12 +29,29 @@ MAX_LABELS: Final = 20
 Floats = NDArray[np.float32]
 
 
+class ScorerVersion(Sealed):
+    """Facts about one exported label head that is a model of its own."""
+
+    model: str = Field(description="Name of the served model.")
+    artifact_id: str = Field(description="Id of the trained model's artifact that was exported.")
+    space_id: str = Field(description="Of which space vectors can be scored.")
+
+
 class HeadFacts(Settings):
     """What the files of a label head hold."""
 
     dimension: int = Field(ge=1, description="Length of the vectors that are scored.")
     num_labels: int = Field(ge=1, description="Labels there are.")
     num_given: int = Field(ge=1, description="Labels given per vector, the best ones.")
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read a head's facts; CorruptArtifact if they are not what an export writes."""
+        path = directory / HEAD_FILE
+        try:
+            return read(cls, path.read_text())
+        except (OSError, UnicodeDecodeError, SettingError) as error:
+            raise _corrupt(path, error) from error
 
 
 class LabelScorer:
@@ -45,7 +63,7 @@ class LabelScorer:
         Raises:
             CorruptArtifact: a file is missing, is no such file, or has other sizes than head.json says.
         """
-        self.facts = _read_facts(directory / HEAD_FILE)
+        self.facts = HeadFacts.read(directory)
         shape = (self.facts.num_labels, self.facts.dimension)
         self._classifiers_LD = _array(directory / CLASSIFIERS_FILE, shape)
         self._biases_L = _array(directory / BIASES_FILE, shape[:1])
@@ -101,13 +119,6 @@ def _largest(logits_L: Floats, num: int) -> NDArray[np.intp]:
     smallest = np.partition(logits_L, len(logits_L) - num)[len(logits_L) - num]
     places = np.flatnonzero(logits_L >= smallest)
     return places[np.argsort(-logits_L[places], kind="stable")][:num]
-
-
-def _read_facts(path: Path) -> HeadFacts:
-    try:
-        return read(HeadFacts, path.read_text())
-    except (OSError, UnicodeDecodeError, SettingError) as error:
-        raise _corrupt(path, error) from error
 
 
 def _read_labels(path: Path, num_labels: int) -> Tensor:

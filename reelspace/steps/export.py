@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -23,9 +24,13 @@ from reelspace.model.tokenizer import Tokenizer
 from reelspace.serving import parity
 from reelspace.serving.encoder import OUTPUT, open_graph
 from reelspace.serving.graphs import Inputs, TextGraph, VideoGraph, run_graph, write_graph
+from reelspace.serving.media_limits import MediaFacts, MediaLimits
 from reelspace.serving.preprocess import text_inputs, video_inputs
+from reelspace.serving.scorer import MAX_LABELS
 from reelspace.serving.signatures import EncoderSizes, Signature, config_pbtxt, text_signature, video_signature
 from reelspace.serving.version import GRAPH_FILE, TOKENIZER_FILE, Version
+from reelspace.steps.export_gpu import split_graphs
+from reelspace.steps.export_media import ServedMedia, check_frames, trained_head, training_facts, write_media_models
 
 REPORT_GRID = 1e-5
 
@@ -36,10 +41,20 @@ class ExportSettings(Settings):
     opset: int = Field(17, ge=17, le=20, description="ONNX operator set.")
     num_threads: int = Field(1, ge=1, le=256, description="CPU threads of one inference in the served model.")
     max_abs_difference: float = Field(1e-3, gt=0, description="Largest difference from torch in any element of a vector of length 1.")
+    profile: Literal["cpu", "gpu"] = Field(
+        "cpu", description="Where graphs run: in the models' own processes on the CPU, or in Triton's ONNX Runtime on GPUs."
+    )
+    num_labels: int = Field(
+        MAX_LABELS, ge=1, le=1000, description="Labels given per file or vector, best first; all where there are fewer."
+    )
+    media: MediaLimits = Field(MediaLimits(), description="What files media_encoder takes.")
+    decoding: MediaFacts | None = Field(
+        None, description="How media_encoder decodes files; None: as the shards were made that the teacher was trained on."
+    )
 
 
 def run(teacher: str, student: str, repository: str, settings: str) -> None:
-    """Export text_encoder and video_encoder of the teacher and video_encoder_light of the student."""
+    """Export the teacher's encoders, media_encoder and, where it has labels, label_scorer, and the student's video_encoder_light."""
     parsed = read(ExportSettings, settings)
     inputs = {"teacher": teacher, "student": student}
     run_step(
@@ -76,7 +91,22 @@ def _export(run: StepRun, settings: ExportSettings) -> Mapping[str, object]:
         "video_encoder_light": exporter.export_video("video_encoder_light", student),
     }
     exporter.write_report(differences)
+    export_media(run, settings, teacher.sizes)
     return {"max_abs_difference": differences}
+
+
+def export_media(run: StepRun, settings: ExportSettings, sizes: EncoderSizes) -> None:
+    """Write the models that stand on the teacher's encoder of videos, and for GPUs take the graphs out of all.
+
+    The encoders are written and lie in the run's repository, the teacher's files in its scratch.
+    """
+    facts = settings.decoding or training_facts(run.inputs["teacher"], sizes)
+    check_frames(facts, sizes)
+    head = trained_head(run.scratch / "teacher", sizes.dimension)
+    media, repository = ServedMedia(facts, settings.media, head, settings.num_labels), run.output("repository")
+    write_media_models(repository, media, settings.num_threads)
+    if settings.profile == "gpu":
+        split_graphs(repository, media, settings.num_threads)
 
 
 def _load(artifact: Artifact, directory: Path) -> _Trained:

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch.nn.functional import normalize
 
 from reelspace.core.artifacts import open_artifact, read_manifest_file, write_artifact, write_manifest_file
 from reelspace.core.store import Store, open_store
@@ -21,6 +25,7 @@ from reelspace.steps import export
 from .behind import Behind, behind_gateway
 
 SPACE_ID = "0123456789abcdef"
+LABELS = [f"{word} {number}" for number in range(4) for word in WORDS]
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,19 @@ def write_model(store: Store, root: Path, name: str, size: str, seed: int) -> Pa
     tokenizer = Tokenizer.train([*WORDS, "the quick brown fox"] * 3, settings.vocabulary_size, settings.text_length)
     save_model(directory, ReelModel(settings), tokenizer)
     (directory / "space.json").write_text(json.dumps({"space_id": SPACE_ID, "dimension": settings.dimension}))
+    write_labels(directory, settings.dimension)
     artifact = write_artifact(store, name, directory, parents=(), code="", settings={})
     write_manifest_file(artifact.manifest, root / name)
     return root / name
+
+
+def write_labels(directory: Path, dimension: int) -> None:
+    """Write a label head as a training leaves it beside a model."""
+    columns = {"label_id": pa.array(range(len(LABELS)), pa.int64()), "text": pa.array(LABELS, pa.large_string())}
+    pq.write_table(pa.table(columns), directory / "labels.parquet")
+    vectors_LD = normalize(torch.randn(len(LABELS), dimension), dim=1)
+    head = {"label_vectors": vectors_LD, "label_bias": torch.randn(len(LABELS)) - 2, "label_scale": torch.tensor([8.0])}
+    save_file(head, directory / "label_head.safetensors")
 
 
 @pytest.fixture(scope="session")

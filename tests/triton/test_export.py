@@ -20,8 +20,11 @@ MODELS = ("text_encoder", "video_encoder", "video_encoder_light")
 
 def test_repository_holds_a_configuration_and_data_alone(exported: Exported) -> None:
     names = {path.relative_to(exported.models).as_posix() for path in exported.models.rglob("*") if path.is_file()}
-    files = ("config.pbtxt", "1/model.onnx", "1/tokenizer.json", "1/version.json")
-    assert names == {"export.json", *(f"{model}/{name}" for model in MODELS for name in files)}
+    encoder = ("config.pbtxt", "1/model.onnx", "1/tokenizer.json", "1/version.json")
+    head = ("1/head.json", "1/labels.json", "1/classifiers.npy", "1/biases.npy")
+    files = dict.fromkeys(MODELS, encoder)
+    files |= {"media_encoder": (*encoder, *head, "1/media.json"), "label_scorer": ("config.pbtxt", "1/version.json", *head)}
+    assert names == {"export.json", *(f"{model}/{name}" for model in files for name in files[model])}
 
 
 def test_version_names_the_trained_artifact_and_the_space(exported: Exported) -> None:
