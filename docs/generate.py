@@ -196,6 +196,8 @@ def _option(parameter: click.Parameter) -> str:
 
 def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     if isinstance(command, click.Group) or hasattr(command, "commands"):
+        if getattr(command, "invoke_without_command", False):
+            yield path, command
         for name, inner in sorted(command.commands.items()):  # type: ignore[attr-defined]
             yield from _commands(inner, (*path, name))
     else:

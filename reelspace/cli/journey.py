@@ -1,4 +1,4 @@
-"""`reelspace run` and `reelspace serve`: the journey on a user's own tables."""
+"""`reelspace run`: the journey on a user's own tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,10 +33,3 @@ def run(
         "regions": regions,
     }
     run_own({name: path for name, path in tables.items() if path is not None}, out, preset=preset, overrides=settings or [])
-
-
-def serve(out: Annotated[Path, typer.Option(help="Output directory of `reelspace run` or `reelspace demo run`.")]) -> None:
-    """Keep Triton and the gateway of a finished journey up until Ctrl-C."""
-    from reelspace.demo.servers import serve_until_interrupted
-
-    serve_until_interrupted(out)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from reelspace.cli import demo, evaluate, explain, finetune, journey, pipeline, plan, search, signals
+from reelspace.cli import demo, evaluate, explain, finetune, journey, pipeline, plan, search, serve, signals
 from reelspace.core.program import run_main
 
 app = typer.Typer(
@@ -20,8 +20,8 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(plan.app, name="plan")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(search.app, name="search")
+app.add_typer(serve.app, name="serve")
 app.command("run")(journey.run)
-app.command("serve")(journey.serve)
 app.command("finetune")(finetune.finetune)
 app.command("explain")(explain.explain)
 

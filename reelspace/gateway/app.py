@@ -90,7 +90,7 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     keys = _followed_keys(settings, guard)
     v2 = None
     if models is not None and settings.triton_http is not None:
-        v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics)
+        v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics, store)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -3,29 +3,39 @@
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 
+from reelspace.core.store import Store
 from reelspace.gateway.metrics import Metrics
 from reelspace.search.access.current_request import current_request, trace_headers
 from reelspace.search.access.messages.call import Call, Method
 from reelspace.search.access.refusal import RequestRefused
+from reelspace.search.scheduling.promoted_encoders import PromotedEncoders
 from reelspace.serving.endpoint import Endpoint, Observe
 from reelspace.serving.endpoint_settings import EndpointSettings
 from reelspace.serving.grpc_routes import v2_methods
+from reelspace.serving.rollout.followed import FollowedRollouts
 from reelspace.serving.signatures import Signature
 from reelspace.serving.upstream import Upstream
 from reelspace.serving.wire import WireError
 
 
 def v2_endpoint(
-    triton_http: str, models: Mapping[str, Signature], versions: Mapping[str, int], settings: EndpointSettings, metrics: Metrics
+    triton_http: str,
+    models: Mapping[str, Signature],
+    versions: Mapping[str, int],
+    settings: EndpointSettings,
+    metrics: Metrics,
+    store: Store,
 ) -> Endpoint:
     """Make the endpoint in front of a Triton; its inferences are counted, and named in the access log.
 
     Args:
         triton_http: host:port.
         versions: version by model that answers, as the pointer of what is promoted says.
+        store: where versions are rolled out.
     """
     upstream = Upstream(f"http://{triton_http}", settings.timeout_s, versions, trace_headers)
-    endpoint = Endpoint(upstream, models, settings, _observer(metrics.count_inference))
+    rollouts = FollowedRollouts(store, models, PromotedEncoders(store).versions, settings.rollout_poll_s)
+    endpoint = Endpoint(upstream, models, settings, _observer(metrics.count_inference), rollouts)
     for model in models:
         metrics.follow_running(model, partial(endpoint.num_running, model))
     return endpoint

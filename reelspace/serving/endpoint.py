@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from reelspace.core.errors import ServerUnavailable
+from reelspace.serving.answer_checks import check_answer
 from reelspace.serving.endpoint_settings import EndpointSettings
 from reelspace.serving.infer_request import InferRequest
 from reelspace.serving.refusals import DeadlineOver, NotServed, TooMuchWaits
+from reelspace.serving.rollout.followed import FollowedRollouts
 from reelspace.serving.signatures import Signature
 from reelspace.serving.upstream import ModelRefused, Upstream
-from reelspace.serving.wire import Answer, WireError, datatype_of, encode_request
+from reelspace.serving.wire import Answer, Message, WireError, encode_request
 
 SPACE_ID: Final = "SPACE_ID"
 EXTENSIONS: Final = ["binary_tensor_data", "model_configuration"]
@@ -51,23 +53,32 @@ class Endpoint:
         models: Mapping[str, Signature],
         settings: EndpointSettings | None = None,
         observe: Observe = unobserved,
+        rollouts: FollowedRollouts | None = None,
     ) -> None:
         """Offer models.
 
         Args:
             models: the list of models that can be reached, with the signatures that requests are checked against.
+            rollouts: of all of these models; None where versions never change while this process runs.
         """
         self.models = models
         self.settings = settings or EndpointSettings()
         self._upstream = upstream
         self._observe = observe
+        self._rollouts = rollouts
+        if rollouts is not None:
+            rollouts.use_pointer(upstream.point)
         self._running: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
         await self._upstream.__aenter__()
+        if self._rollouts is not None:
+            await self._rollouts.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._rollouts is not None:
+            await self._rollouts.__aexit__(kind, error, trace)
         await self._upstream.__aexit__(kind, error, trace)
 
     def num_running(self, model: str) -> int:
@@ -132,13 +143,25 @@ class Endpoint:
         with self._taken(signature.model):
             try:
                 async with asyncio.timeout(left_s):
-                    answer = await self._upstream.infer(signature.model, message, version)
+                    answer = await self._answered(signature, version, request, message, left_s)
             except ModelRefused as error:
                 raise _refusal_of(error, signature) from error
             except TimeoutError as error:
                 raise DeadlineOver("timeout", f"the model did not answer within {request.timeout_s:.6g} s") from error
-        _check_answer(answer, signature, len(next(iter(request.inputs.values()))))
         return _named(answer)
+
+    async def _answered(self, signature: Signature, version: str, request: InferRequest, message: Message, left_s: float | None) -> Answer:
+        """Ask the version that is named, or the one that serves, or, while one is rolled out, the one whose turn it is."""
+        num_rows = len(next(iter(request.inputs.values())))
+
+        async def ask(number: str) -> Answer:
+            answer = await self._upstream.infer(signature.model, message, number)
+            check_answer(answer, signature, num_rows)
+            return answer
+
+        if version or self._rollouts is None:
+            return await ask(version)
+        return await self._rollouts.of(signature.model).answered(ask, request.request_id, left_s)
 
     def _signature(self, model: str) -> Signature:
         if model not in self.models:
@@ -174,21 +197,6 @@ def _refusal_of(error: ModelRefused, signature: Signature) -> WireError:
     if field in {spec.name for spec in signature.inputs}:
         return WireError(field, message)
     return WireError("inputs", str(error))
-
-
-def _check_answer(answer: Answer, signature: Signature, num_rows: int) -> None:
-    """Refuse an answer that clients could not use; whoever promoted the model must hear of it."""
-    for spec in signature.outputs:
-        tensor = answer.outputs.get(spec.name)
-        got = "nothing" if tensor is None else f"{datatype_of(tensor)} {list(tensor.shape)}"
-        is_right = tensor is not None and datatype_of(tensor) == spec.datatype and _has_shape(tensor.shape, (num_rows, *spec.dims))
-        if not is_right:
-            expected = f"{spec.datatype} {[num_rows, *spec.dims]}"
-            raise ServerUnavailable(f"model {signature.model} gave {got} as {spec.name}, where its signature says {expected}")
-
-
-def _has_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    return len(shape) == len(expected) and all(size == wanted or wanted < 0 for size, wanted in zip(shape, expected, strict=True))
 
 
 def _named(answer: Answer) -> Answer:

@@ -1,0 +1,85 @@
+"""How long a candidate computes beside the stable version, by Triton's own clock.
+
+No queue is part of it: the stable version has most of the load and so the longer queue, beside which a slow candidate looks fast.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Final, TypeAlias
+
+from reelspace.serving.rollout.gates import Gates
+from reelspace.serving.rollout.judge import PASSES, Verdict
+
+MIN_SAME_SIZE: Final = 3
+WINDOW_EXECUTIONS: Final = 5
+MIN_WINDOWS: Final = 5
+
+BatchTimes: TypeAlias = Mapping[int, tuple[int, float]]
+"""Executions and the seconds that they computed, all together, by batch size."""
+
+
+class ComputeTimes:
+    """Times of one stage, in windows of a few executions; their median counts, so that one hiccup of the machine does not."""
+
+    def __init__(self) -> None:
+        self._before: tuple[BatchTimes, BatchTimes] | None = None
+        self._slowdowns: list[tuple[float, float]] = []
+
+    def look(self, candidate: BatchTimes, stable: BatchTimes) -> None:
+        """Take what both versions computed since they were loaded."""
+        if self._before is None or not (_goes_on(candidate, self._before[0]) and _goes_on(stable, self._before[1])):
+            self._before = candidate, stable  # the first look, or one was loaded anew
+            return
+        window, usual = _since(candidate, self._before[0]), _since(stable, self._before[1])
+        if sum(count for count, _ in window.values()) >= WINDOW_EXECUTIONS:
+            self._slowdowns.append(slowdown(window, usual))
+            # The stable version's times add up over the stage: the more batch sizes it had, the better it compares.
+            self._before = candidate, self._before[1]
+
+    def verdict(self, gates: Gates) -> Verdict:
+        """Judge what was looked at until now."""
+        if len(self._slowdowns) < MIN_WINDOWS:
+            return Verdict("undecided", f"{len(self._slowdowns)} of {MIN_WINDOWS} windows of {WINDOW_EXECUTIONS} executions were timed")
+        least, most = (median(ends) for ends in zip(*self._slowdowns, strict=True))
+        if least > gates.max_slowdown:
+            asked = f"at most {gates.max_slowdown:g} times is asked"
+            return Verdict("fails", f"it computes {least:.1f} times as long as the stable version or more, {asked}")
+        if most > gates.max_slowdown:
+            return Verdict("undecided", "the stable version had no batches of the candidate's sizes to compare times with")
+        return PASSES
+
+
+def slowdown(candidate: BatchTimes, stable: BatchTimes) -> tuple[float, float]:
+    """Give how many times as long the candidate's executions took as the stable version's of the same batch size, at least and at most.
+
+    Where the stable version had none of a size, its time is taken to grow with the size, and at most as fast as it.
+    """
+    least_s = most_s = taken_s = 0.0
+    for size, (count, seconds) in candidate.items():
+        low_s, high_s = _bounds_s(size, stable)
+        least_s, most_s, taken_s = least_s + count * low_s, most_s + count * high_s, taken_s + seconds
+    return taken_s / most_s if most_s else 0.0, taken_s / least_s if least_s else math.inf
+
+
+def _bounds_s(size: int, stable: BatchTimes) -> tuple[float, float]:
+    """Give the least and the most seconds that the stable version would take for a batch of a size."""
+    means = {other: seconds / count for other, (count, seconds) in stable.items() if count >= MIN_SAME_SIZE}
+    if size in means:
+        return means[size], means[size]
+    smaller = [(other, mean) for other, mean in means.items() if other < size]
+    larger = [(other, mean) for other, mean in means.items() if other > size]
+    least = [mean for _, mean in smaller] + [mean * size / other for other, mean in larger]
+    most = [mean for _, mean in larger] + [mean * size / other for other, mean in smaller]
+    low_s, high_s = max(least, default=0.0), min(most, default=math.inf)
+    return min(low_s, high_s), max(low_s, high_s)
+
+
+def _goes_on(now: BatchTimes, before: BatchTimes) -> bool:
+    return all(now.get(size, (0, 0.0))[0] >= count for size, (count, _) in before.items())
+
+
+def _since(now: BatchTimes, before: BatchTimes) -> BatchTimes:
+    none = (0, 0.0)
+    changes = {size: (count - before.get(size, none)[0], seconds - before.get(size, none)[1]) for size, (count, seconds) in now.items()}
+    return {size: change for size, change in changes.items() if change[0]}
