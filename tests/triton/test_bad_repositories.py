@@ -13,6 +13,7 @@ import pytest
 
 from reelspace.serving.triton import TritonProcess
 from reelspace.serving.upstream import fetch_signatures
+from reelspace.serving.version import Version
 
 from .conftest import Exported
 from .gateway import running_gateway
@@ -66,13 +67,34 @@ def no_version_is_left(folder: Path) -> None:
 
 
 def graph_of(change: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Add a version 2 whose graph is changed."""
+    """Add a version 2 whose graph is changed, with facts that say so: as it would be written by mistake, or by an enemy."""
 
     def made(folder: Path) -> None:
         copytree(folder / "1", folder / "2")
         change(folder / "2" / "model.onnx")
+        Version.read(folder / "2").write(folder / "2")
 
     return made
+
+
+def damaged(name: str, change: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Add a version 2, a file of which is damaged after it was written."""
+
+    def made(folder: Path) -> None:
+        copytree(folder / "1", folder / "2")
+        change(folder / "2" / name)
+
+    return made
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def weights_from_outside(path: Path) -> None:
@@ -100,13 +122,18 @@ BAD = {
     "23 the configuration of another model": Bad(another_models_configuration, "failed to poll"),
     "23 no version": Bad(no_version_is_left, "at least one version must be available"),
     "24 an empty graph": Bad(graph_of(lambda path: path.write_bytes(b"")), "No graph was found"),
-    "24 half a graph": Bad(graph_of(lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])), "parsing failed"),
+    "24 half a graph": Bad(graph_of(cut_in_half), "parsing failed"),
     "24 a graph that is HTML": Bad(graph_of(lambda path: path.write_text("<html></html>")), "parsing failed"),
     "24 no graph": Bad(graph_of(lambda path: path.unlink()), "File doesn't exist"),
     "25 weights outside of the model's folder": Bad(graph_of(weights_from_outside), "path escapes model directory"),
+    **{
+        f"{name}, {what}": Bad(damaged(name, change), f"2/{name}{says}")
+        for name in ("model.onnx", "tokenizer.json", "version.json")
+        for what, change, says in (("a flipped bit", flip_a_bit, ": "), ("half", cut_in_half, ": "), ("gone", Path.unlink, ""))
+    },
 }
 # Every load starts a process of the model: the rest is for the long run.
-QUICK = {"23 garbage as configuration", "24 an empty graph", "25 weights outside of the model's folder"}
+QUICK = {"23 garbage as configuration", "24 an empty graph", "25 weights outside of the model's folder", "model.onnx, a flipped bit"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.long) for name in BAD])
