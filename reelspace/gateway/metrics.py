@@ -28,6 +28,7 @@ class Metrics:
         )
         self._running = Gauge("reelspace_inferences_running", "Inferences that Triton has now", ["model"], registry=self._registry)
         self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._outcomes: dict[tuple[str, str, str], tuple[Counter, Histogram | None]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; the route is the template, so that names in addresses make no new series."""
@@ -57,9 +58,13 @@ class Metrics:
 
     def count_inference(self, model: str, version: str, outcome: str, seconds: float) -> None:
         """Count one inference of a promoted model by what became of it; its time where it was answered."""
-        self._inferences.labels(model, version, outcome).inc()
-        if outcome == "answered":
-            self._inference_seconds.labels(model, version).observe(seconds)
+        counted = self._outcomes.get((model, version, outcome))
+        if counted is None:
+            timed = self._inference_seconds.labels(model, version) if outcome == "answered" else None
+            counted = self._outcomes[model, version, outcome] = self._inferences.labels(model, version, outcome), timed
+        counted[0].inc()
+        if counted[1] is not None:
+            counted[1].observe(seconds)
 
     def follow_running(self, model: str, num_running: Callable[[], int]) -> None:
         """Ask for the number of a model's inferences that Triton has whenever the counters are read."""

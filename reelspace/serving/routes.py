@@ -1,13 +1,14 @@
 """The KServe V2 protocol over HTTP: health, metadata, configuration and inference of the models on the list, and nothing else."""
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from reelspace.core.errors import ServerUnavailable
 from reelspace.serving.bodies import Bodies
@@ -36,18 +37,20 @@ def v2_router(endpoint: Endpoint, permitted: Callable[[Handler], Handler] = as_i
     """
     router = APIRouter(route_class=V2Route)
     handlers = V2Endpoint(endpoint)
-    routes: list[tuple[str, str, Handler]] = [
-        ("GET", "/v2", handlers.server),
-        ("GET", "/v2/health/live", handlers.live),
-        ("GET", "/v2/health/ready", handlers.ready),
-    ]
-    for model in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+    models = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+    # Addresses are tried in this order, so what is asked most comes first.
+    routes: list[tuple[str, str, Handler]] = [("POST", f"{model}/infer", handlers.infer) for model in models]
+    for model in models:
         routes += [
             ("GET", model, handlers.metadata),
             ("GET", f"{model}/ready", handlers.model_ready),
             ("GET", f"{model}/config", handlers.config),
-            ("POST", f"{model}/infer", handlers.infer),
         ]
+    routes += [
+        ("GET", "/v2", handlers.server),
+        ("GET", "/v2/health/live", handlers.live),
+        ("GET", "/v2/health/ready", handlers.ready),
+    ]
     for method, path, handler in routes:
         router.add_api_route(path, permitted(handler), methods=[method], openapi_extra=_described(path))
     router.add_api_route("/v2/{call:path}", permitted(handlers.unserved), methods=EVERY_METHOD, include_in_schema=False)
@@ -57,20 +60,23 @@ def v2_router(endpoint: Endpoint, permitted: Callable[[Handler], Handler] = as_i
 class V2Route(APIRoute):
     """A route whose refusals have the protocol's shape, and whose handler takes the request and nothing else."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Call the handler without FastAPI's resolving of parameters."""
-        handler: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the handler without what FastAPI builds around one for parameters and dependencies."""
+        if self.methods is not None and scope["method"] not in self.methods:
+            await super().handle(scope, receive, send)
+            return
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
 
-        async def answer_request(request: Request) -> Response:
-            try:
-                return await handler(request=request)
-            except WireError as error:
-                headers = {"Retry-After": SOON_S} if isinstance(error, TooMuchWaits) else None
-                return _json({"error": str(error), "field": error.field}, error.status, headers)
-            except ServerUnavailable as error:
-                return _json({"error": str(error), "field": None}, 503, {"Retry-After": SOON_S})
-
-        return answer_request
+    async def _answer(self, request: Request) -> Response:
+        try:
+            response: Response = await self.endpoint(request=request)
+        except WireError as error:
+            headers = {"Retry-After": SOON_S} if isinstance(error, TooMuchWaits) else None
+            return _json({"error": str(error), "field": error.field}, error.status, headers)
+        except ServerUnavailable as error:
+            return _json({"error": str(error), "field": None}, 503, {"Retry-After": SOON_S})
+        return response
 
 
 class V2Endpoint:
