@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reelspace.cli import serve_doctor
+
 if TYPE_CHECKING:
     from reelspace.serving.rollout.promoter import World
     from reelspace.serving.rollout.state import Rollout
 
 app = typer.Typer(invoke_without_command=True)
+app.command("doctor")(serve_doctor.doctor)
 
 Model = Annotated[str, typer.Argument(help="Name of the model, e.g. text_encoder.")]
 StoreUrl = Annotated[str, typer.Option("--store", envvar="REELSPACE_STORE", help="Directory or s3://bucket/prefix that holds all bytes.")]
@@ -33,6 +36,30 @@ def serve(
     if out is None:
         raise UserError("expected --out DIR, or a command; `reelspace serve --help` lists them")
     serve_until_interrupted(out)
+
+
+@app.command()
+def publish(
+    artifact: Annotated[str, typer.Argument(help="Id of an exported repository, as `export` gives it.")],
+    store: StoreUrl,
+    as_json: AsJson = False,
+) -> None:
+    """Copy exported models into the store's repository as the next version of each, for `promote`; what serves stays."""
+    import orjson
+
+    from reelspace.core.artifacts import open_artifact
+    from reelspace.core.store import open_store
+    from reelspace.search.scheduling.promoted_encoders import PromotedEncoders
+    from reelspace.search.scheduling.repository import publish_encoders
+    from reelspace.serving.rollout.version_folders import VersionFolders
+
+    opened = open_store(store)
+    serving = PromotedEncoders(opened).versions()
+    versions = publish_encoders(opened, open_artifact(opened, artifact), serving)
+    for model in versions.keys() & serving.keys():
+        # Nothing is known of the new version yet: a Triton that starts is not to load it.
+        VersionFolders(opened, model).name([serving[model]])
+    typer.echo(orjson.dumps(versions) if as_json else "\n".join(f"{model} {version}" for model, version in sorted(versions.items())))
 
 
 @app.command()
