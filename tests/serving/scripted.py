@@ -4,6 +4,7 @@ Where nothing is told, it answers: of `text_encoder` the length of each text in 
 """
 
 import json
+import ssl
 import struct
 import threading
 import time
@@ -77,7 +78,8 @@ class Script:
 
 
 @contextmanager
-def scripted() -> Iterator[Script]:
+def scripted(tls: ssl.SSLContext | None = None) -> Iterator[Script]:
+    """Answer, over TLS where it is given."""
     script = Script()
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,7 +132,11 @@ def scripted() -> Iterator[Script]:
 
         def handle_error(self, *_: object) -> None: ...
 
-    with answering(Server(("127.0.0.1", 0), Handler)) as script.url:
+    server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with answering(server) as url:
+        script.url = url if tls is None else url.replace("http:", "https:")
         yield script
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import pickle
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from reelspace.serving.client_connection import Tls
 from reelspace.serving.client_errors import CallFailed, CallRefused
 from reelspace.serving.client_retries import Retries
 
+from ..unit.gateway.test_entrance import write_certificate
 from .either_client import KINDS, EitherClient, Waits
 from .scripted import METADATA, Script, Step, scripted
 
@@ -105,14 +108,14 @@ def test_a_deadline_is_for_all_requests_of_a_call(script: Script, opening: Openi
 
 
 def test_a_server_that_fails_is_not_asked_much_more_for_it(script: Script, opening: Opening) -> None:
-    """Without the budget 60 calls of 4 tries would be 240 requests."""
+    """Without the budget 30 calls of 4 tries would be 120 requests."""
     waits = Waits()
     with opening(script.url, retries=waits.retries(burst=5, share=0.25)) as client:
         client("signature", "text_encoder")
         script.steps = [Step(503)] * 1000
-        for _ in range(60):
+        for _ in range(30):
             failed(client, "encode_text", ["ab"])
-        assert len(script.came) == 60 + 5
+        assert len(script.came) == 30 + 5
         script.steps, script.came = [], []
         for _ in range(8):
             client("encode_text", ["ab"])
@@ -178,6 +181,24 @@ def test_all_requests_of_a_call_have_one_id_which_the_protocol_has_too(script: S
     assert len(set(ids[:3])) == 1
     assert len(set(ids)) == 3
     assert ids[4] == "r-1"
+
+
+def test_a_certificate_is_trusted_when_its_authority_is_named_and_the_clients_own_is_shown(opening: Opening, tmp_path: Path) -> None:
+    cert, key = (str(path) for path in write_certificate(tmp_path, "gateway"))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cert)
+    tls.load_cert_chain(cert, key)
+    with scripted(tls) as script:
+        with opening(script.url, tls=Tls(ca_file=cert)) as client:
+            np.testing.assert_array_equal(client("encode_text", ["ab"]), [[2, 1]])
+        with opening(script.url, retries=ONCE) as client:
+            with pytest.raises(CallRefused, match="the certificate of the gateway is not to be trusted") as caught:
+                client("encode_text", ["ab"])
+            assert caught.value.status is None
+        tls.verify_mode = ssl.CERT_REQUIRED
+        with opening(script.url, tls=Tls(cert, cert, key)) as client:
+            np.testing.assert_array_equal(client("encode_text", ["ab"]), [[2, 1]])
+        with opening(script.url, tls=Tls(ca_file=cert), retries=ONCE) as client:
+            failed(client, "encode_text", ["ab"])
 
 
 def test_connections_are_kept(script: Script, opening: Opening) -> None:
@@ -246,7 +267,7 @@ def test_what_cannot_be_asked_is_refused_here(script: Script, opening: Opening, 
     assert script.came == []
 
 
-def test_what_is_no_address_key_or_file_is_refused(opening: Opening, tmp_path: Any) -> None:
+def test_what_is_no_address_key_or_file_is_refused(opening: Opening, tmp_path: Path) -> None:
     for url in ("127.0.0.1:9", "ftp://127.0.0.1", "http://", ""):
         with pytest.raises(SettingError, match="address of the gateway"):
             opening(url)

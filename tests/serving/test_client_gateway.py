@@ -1,25 +1,29 @@
 """Both clients through real gateways: vectors, refusals, keys, ids and traces, and searches as one call."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from reelspace.core.errors import BadMedia
+from reelspace.core.local_store import LocalStore
+from reelspace.gateway.app import ServedModels
 from reelspace.gateway.keys import new_key
 from reelspace.serving.client_calls import Hit, MediaFile
-from reelspace.serving.client_connection import Tls
 from reelspace.serving.client_errors import CallFailed, CallRefused
 from reelspace.serving.client_retries import Retries
 from reelspace.serving.preprocess import VideoQuery
 
-from ..unit.gateway.test_entrance import write_certificate
+from ..unit.search.access.serving import connect_to, serving
+from ..unit.search.oracle_shard import OracleBackend
 from .double import Double
 from .either_client import KINDS, EitherClient
-from .searched import OTHER_SPACE, SIDE, SPACE, Searched, searched
-from .served import Served, serving
+from .searched import OTHER_SPACE, SIDE, SPACE, TEXT_ENCODER, Searched, searched
+from .served import Served
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ONCE = Retries(max_tries=1)
@@ -78,30 +82,18 @@ def test_ids_and_traces_reach_the_gateways_log_and_triton(served: Served, double
     assert trace.split("-")[1] == TRACE
 
 
-@pytest.fixture(scope="module")
-def locked(double: Double, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A gateway with TLS and a key; its authority's file is tls.crt beside the log."""
-    folder = tmp_path_factory.mktemp("locked")
-    cert, key = write_certificate(folder, "reelspace")
+def test_a_key_lets_in_and_a_wrong_one_does_not(double: Double, opening: Any, tmp_path: Path) -> None:
     secret, line = new_key("reader", ["read"], ["*"])
-    settings = {"tls_cert": str(cert), "tls_key": str(key)}
-    with serving(folder, double.address, {"text_encoder": 3}, [(secret, line.model_dump(mode="json"))], **settings) as gateway:
-        yield gateway
-
-
-def test_keys_and_certificates_let_in_who_has_them(locked: Served, opening: Any) -> None:
-    tls, secret = Tls(ca_file=str(locked.log.parent / "tls.crt")), locked.secrets["reader"]
-    with opening(locked.url, api_key=secret, tls=tls) as client:
-        np.testing.assert_array_equal(client("encode_text", ["ab"]), [[2, 1]])
-    for more in ({"tls": tls}, {"tls": tls, "api_key": "wrong"}):
-        with opening(locked.url, **more) as client, pytest.raises(CallRefused) as caught:
-            client("encode_text", ["ab"])
-        assert caught.value.status == 401
-    with (
-        opening(locked.url, api_key=secret) as client,
-        pytest.raises(CallRefused, match="the certificate of the gateway is not to be trusted"),
-    ):
-        client("encode_text", ["ab"])
+    (tmp_path / "keys.json").write_text(json.dumps([line.model_dump(mode="json")]))
+    store, models = LocalStore(tmp_path / "store"), ServedModels({"text_encoder": TEXT_ENCODER}, {})
+    more = {"triton_http": double.address, "triton_grpc": "127.0.0.1:9", "keys_file": str(tmp_path / "keys.json")}
+    with serving(store, connect_to(OracleBackend(store)), models, **more) as url:
+        with opening(url, api_key=secret) as client:
+            np.testing.assert_array_equal(client("encode_text", ["ab"]), [[2, 1]])
+        for more in ({}, {"api_key": "wrong"}):
+            with opening(url, **more) as client, pytest.raises(CallRefused) as caught:
+                client("encode_text", ["ab"])
+            assert (caught.value.status, caught.value.field) == (401, "api-key")
 
 
 def test_words_find_works_in_one_call_with_filter_and_limit(found: Searched, opening: Any) -> None:
