@@ -22,6 +22,7 @@ from reelspace.media.job import Job, Packed, decode_job, read_answer
 from reelspace.media.sample import Sample, Words, unpack
 from reelspace.model.checkpoint import load_model
 from reelspace.model.inputs import video_inputs
+from reelspace.serving.client import CallRefused, MediaFile, ServingClient
 from reelspace.serving.media_job import TOO_LONG
 from reelspace.serving.media_limits import MediaFacts, MediaLimits
 from reelspace.serving.triton import TritonProcess
@@ -115,6 +116,17 @@ def test_files_get_the_vectors_and_labels_that_a_training_would_give_them(
     assert answer.outputs["LABELS"].tolist() == [[LABELS[place].encode() for place in row] for row in expected.indices.tolist()]
     assert answer.outputs["SPACE_ID"].tolist() == [[SPACE_ID.encode()]] * len(files)
     assert answer.parameters == {"space_id": SPACE_ID}
+
+
+def test_our_own_client_gets_the_same_vectors_and_hears_which_input_is_wrong(
+    served: Served, files: Mapping[str, bytes], trained: Trained
+) -> None:
+    with ServingClient(served.url) as client:
+        vectors_ND = client.encode_media([MediaFile(data, TEXTS[name]) for name, data in files.items()])
+        with pytest.raises(CallRefused) as caught:
+            client.encode_media([MediaFile(b"")])
+    np.testing.assert_allclose(vectors_ND, trained.vectors_ND, atol=TOLERANCE)
+    assert (caught.value.status, caught.value.field) == (400, "MEDIA")
 
 
 def test_label_scorer_says_of_a_vector_what_media_encoder_says_of_its_file(served: Served, files: Mapping[str, bytes]) -> None:
