@@ -17,6 +17,7 @@ from typing import Any
 from ..http_server import answering
 
 HEAD_LENGTH = "Inference-Header-Content-Length"
+MEET_S = 10.0
 METADATA = {
     "name": "text_encoder",
     "versions": ["3"],
@@ -29,12 +30,16 @@ METADATA = {
 
 @dataclass(frozen=True)
 class Step:
-    """How one request is met after `wait_s`: the connection `closes`, or a status is answered, byte by byte if it `drips`."""
+    """How one request is met, after `wait_s` and not before `meets` of them are there: the connection `closes`, or a status is answered.
+
+    It is answered byte by byte if it `drips`.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     wait_s: float = 0.0
+    meets: int = 0
     closes: bool = False
     drips: bool = False
 
@@ -99,6 +104,9 @@ def scripted(tls: ssl.SSLContext | None = None) -> Iterator[Script]:
             script.came.append(Came(self.path, headers, head, self.client_address))
             script.enter(1)
             time.sleep(step.wait_s)
+            end_s = time.monotonic() + MEET_S
+            while script.most_running < step.meets and time.monotonic() < end_s:
+                time.sleep(0.005)
             script.enter(-1)
             if step.closes:
                 self.close_connection = True

@@ -222,7 +222,7 @@ def test_parts_of_a_call_are_under_way_together_within_the_bound_and_stop_with_t
     async def run() -> None:
         async with AsyncServingClient(script.url, retries=ONCE, num_parallel=3) as client:
             await client.signature("text_encoder")
-            script.steps = [Step(wait_s=0.1 if number % 2 else 0.05) for number in range(7)]
+            script.steps = [Step(meets=3), Step(wait_s=0.1, meets=3), Step(meets=3), *[Step(wait_s=0.05)] * 4]
             vectors_QD = await client.encode_text(["x" * (1 + number) for number in range(28)])
             assert vectors_QD[:, 0].tolist() == list(range(1, 29))
             assert script.most_running == 3
