@@ -79,6 +79,10 @@ class Upstream:
         """Give the version that is asked for, "" for Triton's newest."""
         return str(self._versions.get(model, ""))
 
+    def point(self, model: str, version: int) -> None:
+        """Ask for another version of a model from now on."""
+        self._versions[model] = version
+
     async def versions(self, model: str) -> list[str]:
         """Give the versions of a model that can be asked for."""
         if model in self._versions:
