@@ -64,7 +64,7 @@ BAD: dict[str, tuple[Callable[[Rolling], int], str]] = {
     "errors once clients have its answers": (lambda one: one.add(fault="error", after=100), r"it failed \d+ of \d+ requests"),
     "wrong shape once clients have its answers": (lambda one: one.add(fault="shape", after=100), "not what its signature says"),
 }
-SHORT = {"corrupt file", "five times slower", "errors once clients have its answers"}
+SHORT = {"five times slower", "errors once clients have its answers"}
 
 
 @pytest.mark.timeout(120)
@@ -115,6 +115,7 @@ def test_a_promoter_that_is_killed_is_continued_under_load(served: Rolling, stag
     assert (served.serving(), served.loaded()) == (version, {version})
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_rollback_by_hand_leads_back_to_the_version_before_under_load(served: Rolling) -> None:
     before, version = served.serving(), served.add()

@@ -18,9 +18,10 @@ from reelspace.core.store import Store
 from reelspace.serving.rollout.compute_times import BatchTimes, ComputeTimes
 from reelspace.serving.rollout.evidence import total
 from reelspace.serving.rollout.judge import Verdict, judge
+from reelspace.serving.rollout.loaded_versions import LoadedVersions
 from reelspace.serving.rollout.model_control import ModelControl, TritonRefused
 from reelspace.serving.rollout.state import ENDED, Found, Rollout, Seen, Stage, find_rollout, read_seen, write_rollout
-from reelspace.serving.rollout.version_folders import VersionFolders
+from reelspace.serving.signatures import GRAPH_SUFFIX
 
 NUM_PROBES: Final = 3
 NEXT: Final[dict[str, Stage]] = {"comparing": "canary", "canary": "flipping"}
@@ -35,8 +36,13 @@ class Promoted(Protocol):
     def space_id(self) -> str:
         """Give the promoted space."""
 
-    def flip(self, model: str, before: int, wanted: int, is_current: Callable[[], bool]) -> None:
-        """Move the pointer; UserError if it names a third version, PreconditionFailed if it moved or the flip is not wanted any more."""
+    def flip(self, models: Sequence[str], before: int, wanted: int, is_current: Callable[[], bool]) -> None:
+        """Move the version of the first model, and of others that have the same one.
+
+        Raises:
+            UserError: the pointer names a third version.
+            PreconditionFailed: it moved, or the flip is not wanted any more.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Promoter:
         self._pace = pace
         self._tell = tell
         self._id = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._folders = VersionFolders(world.store, model)
+        self._versions = LoadedVersions(world.store, world.tritons, model, world.promoted.versions)
         self._work = _Work()
         self._alive = _Alive(pace.alive_s)
         self._computed: dict[tuple[int, str], ComputeTimes] = {}
@@ -141,10 +147,9 @@ class Promoter:
     def _loaded(self, rollout: Rollout) -> tuple[Rollout, str]:
         def load() -> None:
             # A Triton that starts amid a rollout is to serve as if there were none, so the file names the stable version alone.
-            self._folders.name([rollout.stable])
-            config = self._folders.config_of([rollout.stable, rollout.candidate])
+            self._versions.name([rollout.stable])
+            self._versions.load([rollout.stable, rollout.candidate])
             for triton in self._world.tritons:
-                triton.load(rollout.model, config)
                 for _ in range(NUM_PROBES):
                     triton.probe(rollout.model, rollout.candidate)
 
@@ -193,9 +198,10 @@ class Promoter:
 
     def _flipped(self, rollout: Rollout) -> tuple[Rollout, str]:
         # First the file, then the pointer: a Triton that starts in between must have what the pointer names.
-        self._folders.name([rollout.stable, rollout.candidate])
+        self._versions.name([rollout.stable, rollout.candidate])
+        models = rollout.model, rollout.model + GRAPH_SUFFIX
         try:
-            self._world.promoted.flip(rollout.model, rollout.stable, rollout.candidate, lambda: self._is_still(rollout))
+            self._world.promoted.flip(models, rollout.stable, rollout.candidate, lambda: self._is_still(rollout))
         except UserError as error:
             return rollout.at("rolling_back", str(error)), ""
         return rollout.at("flipped"), ""
@@ -221,10 +227,8 @@ class Promoter:
         """Unload every other version. A Triton that does not answer loads what the file names when it starts."""
 
         def load() -> None:
-            self._folders.name(versions)
-            config = self._folders.config_of(versions)
-            for triton in self._world.tritons:
-                triton.load(rollout.model, config)
+            self._versions.name(versions)
+            self._versions.leave(versions)
 
         try:
             if not self._work.is_done(rollout, load):

@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2
 
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed, UserError
 from reelspace.core.store import Store
+from reelspace.serving.signatures import GRAPH_PARAMETER
 from reelspace.serving.version import VERSION_FILE
 
 _POLICY: Final = re.compile(r"^version_policy\b[^\n]*\n?", re.MULTILINE)
@@ -23,6 +24,7 @@ class VersionFolders:
     """The versions of one model."""
 
     def __init__(self, store: Store, model: str) -> None:
+        self.model = model
         self._store = store
         self._folder = f"repository/{model}/"
         self._config_key = f"{self._folder}config.pbtxt"
@@ -69,6 +71,11 @@ class VersionFolders:
         config.version_policy.specific.versions[:] = sorted(set(versions))
         values: dict[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
         return values
+
+    def graph(self) -> str | None:
+        """Name the model whose version of the same number this model asks, None where it asks none."""
+        value: str | None = self.config_of([1]).get("parameters", {}).get(GRAPH_PARAMETER, {}).get("string_value")
+        return value
 
     def _config(self) -> tuple[str, str]:
         try:

@@ -315,7 +315,7 @@ def test_the_pointer_is_not_moved_by_who_slept_through_the_flip_and_back(one: Ro
     started(one)
     rolled_back(one)
     with pytest.raises(Exception, match="not wanted any more"):
-        one.world.promoted.flip(MODEL, 3, 4, lambda: False)
+        one.world.promoted.flip([MODEL], 3, 4, lambda: False)
     assert one.serving() == 3
 
 
