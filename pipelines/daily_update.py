@@ -53,6 +53,6 @@ def daily_update(
         ),
         Size.MEDIUM,
     ).outputs["evaluation"]
-    repository = on(export(teacher=teacher, student=student, settings=export_settings), Size.MEDIUM).outputs["repository"]
+    repository = on(export(teacher=teacher, student=student, shards=shards, settings=export_settings), Size.MEDIUM).outputs["repository"]
     upserted = on(upsert(vectors=vectors, evaluation=evaluation, settings=upsert_settings), Size.SMALL).outputs["upserted"]
     on(promote(evaluation=evaluation, repository=repository, index=upserted, settings=promote_settings), Size.SMALL)

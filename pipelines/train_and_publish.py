@@ -53,6 +53,6 @@ def train_and_publish(
         ),
         Size.MEDIUM,
     ).outputs["evaluation"]
-    repository = on(export(teacher=teacher, student=student, settings=export_settings), Size.MEDIUM).outputs["repository"]
+    repository = on(export(teacher=teacher, student=student, shards=shards, settings=export_settings), Size.MEDIUM).outputs["repository"]
     index = on(build_index(vectors=vectors, settings=build_index_settings), Size.MEDIUM).outputs["index"]
     on(promote(evaluation=evaluation, repository=repository, index=index, settings=promote_settings), Size.SMALL)

@@ -7,8 +7,10 @@ from components import images
 
 
 @dsl.component(base_image=images.TRAIN, install_kfp_package=False)
-def export(teacher: Input[Artifact], student: Input[Artifact], repository: Output[Artifact], settings: str) -> None:
+def export(
+    teacher: Input[Artifact], student: Input[Artifact], shards: Input[Artifact], repository: Output[Artifact], settings: str
+) -> None:
     """Write the Triton model repository and compare it with torch."""
     from reelspace.steps import export
 
-    export.run(teacher.path, student.path, repository.path, settings)
+    export.run(teacher.path, student.path, repository.path, settings, shards.path)

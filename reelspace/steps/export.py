@@ -14,9 +14,10 @@ from pydantic import Field
 from torch import nn
 
 from reelspace.core.artifacts import Artifact
-from reelspace.core.errors import GateRefused
+from reelspace.core.errors import GateRefused, SettingError
 from reelspace.core.settings import Settings, read
 from reelspace.core.steps import StepRun, run_step
+from reelspace.media.dataset import ShardReader
 from reelspace.model.checkpoint import load_model
 from reelspace.model.model import ReelModel
 from reelspace.model.settings import ModelSettings
@@ -31,6 +32,7 @@ from reelspace.serving.signatures import EncoderSizes, Signature, config_pbtxt, 
 from reelspace.serving.version import GRAPH_FILE, TOKENIZER_FILE, Version
 from reelspace.steps.export_gpu import split_graphs
 from reelspace.steps.export_media import ServedMedia, check_frames, trained_head, training_facts, write_media_models
+from reelspace.steps.int8 import Int8Outcome, Int8Settings, settle_weights
 
 REPORT_GRID = 1e-5
 
@@ -41,6 +43,7 @@ class ExportSettings(Settings):
     opset: int = Field(17, ge=17, le=20, description="ONNX operator set.")
     num_threads: int = Field(1, ge=1, le=256, description="CPU threads of one inference in the served model.")
     max_abs_difference: float = Field(1e-3, gt=0, description="Largest difference from torch in any element of a vector of length 1.")
+    int8: Int8Settings = Field(Int8Settings(), description="Which encoders get int8 weights.")
     profile: Literal["cpu", "gpu"] = Field(
         "cpu", description="Where graphs run: in the models' own processes on the CPU, or in Triton's ONNX Runtime on GPUs."
     )
@@ -53,10 +56,18 @@ class ExportSettings(Settings):
     )
 
 
-def run(teacher: str, student: str, repository: str, settings: str) -> None:
-    """Export the teacher's encoders, media_encoder and, where it has labels, label_scorer, and the student's video_encoder_light."""
+def run(teacher: str, student: str, repository: str, settings: str, shards: str | None = None) -> None:
+    """Export the teacher's encoders, media_encoder and, where it has labels, label_scorer, and the student's video_encoder_light.
+
+    Args:
+        shards: works on which int8 weights are held against float32; known to the step only where settings ask for int8.
+
+    Raises:
+        SettingError: int8 is asked for without shards, or on GPUs.
+        GateRefused: a graph differs from torch.
+    """
     parsed = read(ExportSettings, settings)
-    inputs = {"teacher": teacher, "student": student}
+    inputs = {"teacher": teacher, "student": student, **_works(parsed, shards)}
     run_step(
         "export",
         __name__,
@@ -65,6 +76,17 @@ def run(teacher: str, student: str, repository: str, settings: str) -> None:
         outputs={"repository": repository},
         body=lambda step_run: _export(step_run, parsed),
     )
+
+
+def _works(settings: ExportSettings, shards: str | None) -> dict[str, str]:
+    if not settings.int8.models:
+        return {}
+    asked = f"int8.models asks for {', '.join(settings.int8.models)}"
+    if settings.profile != "cpu":
+        raise SettingError(f"{asked}: int8 is for the profile cpu, got {settings.profile}")
+    if shards is None:
+        raise SettingError(f"{asked}: give the step the shards of works to measure it on")
+    return {"shards": shards}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +112,17 @@ def _export(run: StepRun, settings: ExportSettings) -> Mapping[str, object]:
         "video_encoder": exporter.export_video("video_encoder", teacher),
         "video_encoder_light": exporter.export_video("video_encoder_light", student),
     }
-    exporter.write_report(differences)
+    int8 = _settle(run, settings.int8)
+    exporter.write_report(differences, int8)
     export_media(run, settings, teacher.sizes)
-    return {"max_abs_difference": differences}
+    facts = {"int8": {model: outcome.facts() for model, outcome in int8.items()}} if int8 else {}
+    return {"max_abs_difference": differences, **facts}
+
+
+def _settle(run: StepRun, settings: Int8Settings) -> Mapping[str, Int8Outcome]:
+    if not settings.models:
+        return {}
+    return settle_weights(run.output("repository"), ShardReader(run.inputs["shards"]), settings, run.scratch / "int8")
 
 
 def export_media(run: StepRun, settings: ExportSettings, sizes: EncoderSizes) -> None:
@@ -135,33 +165,31 @@ class _Exporter:
     def export_text(self, name: str, trained: _Trained) -> float:
         """Write an encoder of texts; give its largest difference from torch."""
         signature = text_signature(name, trained.sizes)
+        batches = [text_inputs(rows, trained.tokenizer) for rows in parity.batches(parity.text_rows())]
+        difference = self._write(TextGraph(trained.model), signature, trained, batches)
         self._describe(signature, trained, video=False)
-        return self._write(
-            TextGraph(trained.model), signature, [text_inputs(rows, trained.tokenizer) for rows in parity.batches(parity.text_rows())]
-        )
+        return difference
 
     def export_video(self, name: str, trained: _Trained) -> float:
         """Write an encoder of videos; give its largest difference from torch."""
         signature = video_signature(name, trained.sizes)
+        batches = [video_inputs(part, trained.tokenizer) for part in parity.batches(parity.video_rows(trained.sizes, signature))]
+        difference = self._write(VideoGraph(trained.model), signature, trained, batches)
         self._describe(signature, trained, video=True)
-        rows = parity.video_rows(trained.sizes, signature)
-        return self._write(VideoGraph(trained.model), signature, [video_inputs(part, trained.tokenizer) for part in parity.batches(rows)])
+        return difference
 
-    def write_report(self, differences: Mapping[str, float]) -> None:
+    def write_report(self, differences: Mapping[str, float], int8: Mapping[str, Int8Outcome]) -> None:
         """Write export.json, the figures rounded up so that the last digits of this machine's arithmetic stay out of the artifact's id."""
         rounded = {model: round(math.ceil(value / REPORT_GRID) * REPORT_GRID, 5) for model, value in differences.items()}
-        report = {"max_abs_difference": rounded, "limit": self.settings.max_abs_difference}
+        settled = {"int8": {model: outcome.report() for model, outcome in int8.items()}} if int8 else {}
+        report = {"max_abs_difference": rounded, "limit": self.settings.max_abs_difference, **settled}
         (self.out / "export.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
     def _version(self, signature: Signature) -> Path:
         return self.out / signature.model / "1"
 
     def _describe(self, signature: Signature, trained: _Trained, *, video: bool) -> None:
-        version = self._version(signature)
-        version.mkdir(parents=True)
-        config = config_pbtxt(signature, parameters={"num_threads": str(self.settings.num_threads)})
-        (version.parent / "config.pbtxt").write_text(config)
-        shutil.copy(trained.directory / TOKENIZER_FILE, version / TOKENIZER_FILE)
+        """Write version.json, last of all, since it names the bytes of the others."""
         facts = Version(
             model=signature.model,
             artifact_id=trained.artifact_id,
@@ -171,10 +199,14 @@ class _Exporter:
             text_length=trained.tokenizer.length,
             **(video_facts(trained.sizes) if video else {}),
         )
-        facts.write(version)
+        facts.write(self._version(signature))
 
-    def _write(self, graph: nn.Module, signature: Signature, batches: Sequence[Inputs]) -> float:
+    def _write(self, graph: nn.Module, signature: Signature, trained: _Trained, batches: Sequence[Inputs]) -> float:
         path = self._version(signature) / GRAPH_FILE
+        path.parent.mkdir(parents=True)
+        config = config_pbtxt(signature, parameters={"num_threads": str(self.settings.num_threads)})
+        (path.parent.parent / "config.pbtxt").write_text(config)
+        shutil.copy(trained.directory / TOKENIZER_FILE, path.parent / TOKENIZER_FILE)
         write_graph(graph, max(batches, key=lambda inputs: len(inputs["text"])), path, self.settings.opset)
         difference = max_abs_difference(graph, path, batches)
         # Written so that NaN is refused too.
