@@ -33,7 +33,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--models", required=True, help="names of models, with commas between; a model not loaded is loaded")
     parser.add_argument("--once", action="store_true", help="look once, change nothing, end with 1 if a model is lost")
     parser.add_argument("--host", default="127.0.0.1", help="address of the port")
-    parser.add_argument("--port", type=int, help="port for /metrics and /livez; 0 takes a free one; none if not given")
+    parser.add_argument("--port", type=int, help="port for /metrics, /livez and /readyz; 0 takes a free one; none if not given")
     parser.add_argument("--set", action="append", default=[], help="override a setting, e.g. interval_s=0.5; may be given again")
     given = parser.parse_args(arguments)
     given.models = [name for name in given.models.split(",") if name]

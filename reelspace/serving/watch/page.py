@@ -1,7 +1,7 @@
-"""Tells over HTTP what a watcher knows: /metrics for Prometheus, /livez for who may restart Triton."""
+"""Tells over HTTP what a watcher knows: /metrics for Prometheus, /livez for who may restart Triton, /readyz for who sends requests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,10 +18,14 @@ def telling(tally: Tally, host: str, port: int) -> Iterator[int]:
             if self.path == "/metrics":
                 self._answer(200, tally.text(), "text/plain; version=0.0.4")
             elif self.path == "/livez":
-                lost = ", ".join(sorted(tally.given_up))
-                self._answer(503 if lost else 200, f"repairs do not help {lost}\n" if lost else "", "text/plain")
+                self._probed("repairs do not help", sorted(tally.given_up))
+            elif self.path == "/readyz":
+                self._probed("no answer of", tally.unready)
             else:
-                self._answer(404, "expected /metrics or /livez\n", "text/plain")
+                self._answer(404, "expected /metrics, /livez or /readyz\n", "text/plain")
+
+        def _probed(self, what: str, models: Sequence[str]) -> None:
+            self._answer(503 if models else 200, f"{what} {', '.join(models)}\n" if models else "", "text/plain")
 
         def _answer(self, status: int, text: str, kind: str) -> None:
             self.send_response(status)

@@ -12,6 +12,7 @@ class Tally:
     def __init__(self, models: Sequence[str]) -> None:
         self._looks: Counter[tuple[str, str]] = Counter()
         self._repairs: Counter[tuple[str, str]] = Counter()
+        self._models = tuple(models)
         self._lives: dict[str, bool] = {}  # nothing of a model that is being loaded for the first time
         self._triton_answers = False
         self.given_up: frozenset[str] = frozenset()
@@ -31,6 +32,11 @@ class Tally:
     def lives(self, model: str, lives: bool) -> None:
         """Keep whether a model lives."""
         self._lives[model] = lives
+
+    @property
+    def unready(self) -> list[str]:
+        """Name the models that do not answer, all of them where Triton does not."""
+        return [model for model in self._models if not (self._triton_answers and self._lives.get(model, False))]
 
     def text(self) -> str:
         """Write everything."""

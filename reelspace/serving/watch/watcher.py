@@ -18,7 +18,7 @@ from reelspace.serving.watch.settings import WatchSettings
 from reelspace.serving.watch.tally import Tally
 
 QUICK: Final = 0.25
-"""The share of the interval after which a failure is looked at again."""
+"""The share of the interval after which a failure, or a repair, is looked at again."""
 
 
 class ModelWatch:
@@ -53,8 +53,8 @@ class ModelWatch:
             return self._settings.interval_s
         if max(self._failures.values()) < self._settings.num_failures:
             return QUICK * self._settings.interval_s
-        await self._found_lost({version: looks[version] for version in self._failures}, [*(looks.keys() - self._failures.keys())])
-        return self._settings.interval_s
+        is_repaired = await self._found_lost({one: looks[one] for one in self._failures}, [*(looks.keys() - self._failures.keys())])
+        return QUICK * self._settings.interval_s if is_repaired else self._settings.interval_s
 
     def _found_alive(self) -> None:
         if self._lost_since_s is not None:
@@ -62,28 +62,29 @@ class ModelWatch:
         self._lost_since_s, self._pause_s, self._not_before_s = None, self._settings.pause_s, self._clock()
         self._tally.lives(self._model, True)
 
-    async def _found_lost(self, looks: Mapping[str, Look], living: Sequence[str]) -> None:
+    async def _found_lost(self, looks: Mapping[str, Look], living: Sequence[str]) -> bool:
+        """Keep that versions are lost, and repair the model when it is time for that; tells whether it was repaired."""
         self._tally.lives(self._model, False)
         if self._lost_since_s is None:
             self._lost_since_s = self._clock()
             found = [{"version": version, "outcome": look.outcome, "why": look.why} for version, look in looks.items()]
             log("model_lost", model=self._model, found=found)
-        if self._clock() >= self._not_before_s:
-            await self._repair(living)
+        return self._clock() >= self._not_before_s and await self._repair(living)
 
-    async def _repair(self, living: Sequence[str]) -> None:
-        started_s = self._clock()
+    async def _repair(self, living: Sequence[str]) -> bool:
+        started_s, is_repaired = self._clock(), True
         try:
             await self._load_anew(living)
         except ServerUnavailable as error:
-            self._tally.repaired(self._model, helped=False)
+            is_repaired = False
             log("model_not_repaired", model=self._model, error=str(error), again_in_s=self._pause_s)
         else:
-            self._tally.repaired(self._model, helped=True)
             log("model_loaded_anew", model=self._model, seconds=round(self._clock() - started_s, 3))
+        self._tally.repaired(self._model, helped=is_repaired)
         # What it is good for shows at the next look; until it lives, the next repair has to wait.
         self._not_before_s = self._clock() + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._settings.max_pause_s)
+        return is_repaired
 
     async def _load_anew(self, living: Sequence[str]) -> None:
         config = await self._control.config(self._model)
