@@ -32,7 +32,7 @@ from reelspace.train.teacher_outputs import TeacherLabels, read_labels
 from .conftest import LABELS, SPACE_ID, Exported
 from .doubling import descendants, until
 from .gateway import running_gateway
-from .uploads import answered, ask, good_files, hostile_files, media_tensors, refusal
+from .uploads import answered, ask, encoded, good_files, hostile_files, media_tensors, refusal
 
 MODELS = ["label_scorer", "media_encoder"]
 TEXTS = {"video": "ramen soup #fyp", "silent": "", "picture": "日落 海边", "sound": "night"}
@@ -178,12 +178,46 @@ def test_a_file_above_the_limit_of_the_configuration_does_not_reach_triton(serve
     assert refusal(response)["error"] == f"inputs[0].data: MEDIA holds at most {16 << 20} bytes per element, got {(16 << 20) + 1}"
 
 
+def test_a_file_of_all_the_bytes_that_are_allowed_is_answered(served: Served) -> None:
+    file = encoded(np.full((9, 9, 3), 77, np.uint8), "BMP")
+    answered(ask(served.url, "media_encoder", media_tensors([file + bytes((16 << 20) - len(file))], [""])))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+def test_a_thousand_damaged_files_end_no_model_and_leave_no_memory_behind(served: Served, files: Mapping[str, bytes]) -> None:
+    """Straight to Triton, which waits for as long as new decoders take to start on a busy machine."""
+    models, random = served.model_pids(), np.random.default_rng(8)
+    names, counts = list(files), {200: 0, 400: 0}
+    memory_kib = []
+    for number in range(1_000):
+        data = bytearray(files[names[number % len(names)]])
+        for place in random.integers(0, min(len(data), 1_500 if number % 2 else len(data)), random.integers(1, 30)):
+            data[place] = random.integers(0, 256)
+        cut = bytes(data[: random.integers(1, len(data) + 1)]) if number % 3 == 0 else bytes(data)
+        response = ask(served.triton.http_url, "media_encoder", media_tensors([cut], ["words"]))
+        counts[response.status_code] += 1
+        assert response.status_code == 200 or refusal(response)["error"].startswith("MEDIA: row 0: ")
+        if number % 10 == 0:
+            answered(ask(served.triton.http_url, "media_encoder", media_tensors([files["picture"]], [""])))
+        if number in (100, 999):
+            memory_kib.append(sum(map(resident_kib, models)))
+    assert min(counts.values()) > 100, counts
+    assert served.model_pids() == models
+    assert memory_kib[1] - memory_kib[0] < 50 << 10
+
+
+def resident_kib(pid: int) -> int:
+    return int(next(line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")))
+
+
 def test_killed_decoders_are_replaced_and_the_model_lives(served: Served, files: Mapping[str, bytes]) -> None:
+    """Straight to Triton, which waits for as long as new decoders take to start on a busy machine."""
     before, models = served.decoder_pids(), served.model_pids()
     assert before
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    answered(ask(served.url, "media_encoder", media_tensors([files["picture"]], [""])))
+    answered(ask(served.triton.http_url, "media_encoder", media_tensors([files["picture"]], [""])))
     assert not set(before) & set(served.decoder_pids())
     assert served.model_pids() == models
 
