@@ -253,7 +253,7 @@ class ServingClient(_Client):
         try:
             with self._http.stream(**self._http_request(sent, asked, left_s)) as response:
                 body = read_until(response.iter_bytes(), lambda: now() > end_s)
-        except httpx.RequestError as error:
+        except (httpx.RequestError, OSError) as error:
             raise error_of_transport(error, self._address(sent), asked.id) from error
         return self._reply(sent, asked, response, body)
 
@@ -396,7 +396,7 @@ class AsyncServingClient(_Client):
         except TimeoutError as error:
             late = httpx.ReadTimeout("the answer was not whole in time")
             raise error_of_transport(late, self._address(sent), asked.id) from error
-        except httpx.RequestError as error:
+        except (httpx.RequestError, OSError) as error:
             raise error_of_transport(error, self._address(sent), asked.id) from error
         return self._reply(sent, asked, response, response.content)
 

@@ -83,16 +83,17 @@ def error_of_reply(reply: Reply) -> ReelspaceError:
     return CallFailed(message, status=status, request_id=request_id, retry_after_s=retry_after_s, may_repeat=status in REPEATED)
 
 
-def error_of_transport(error: httpx.RequestError, url: str, request_id: str) -> ReelspaceError:
+def error_of_transport(error: httpx.RequestError | OSError, url: str, request_id: str) -> ReelspaceError:
     """Give the error that a connection stands for which brought no answer.
 
     A connection that broke may have brought the request: all that this client asks only reads, so it may be sent again.
+    httpx lets some errors of TLS through as they are.
     """
     said = str(error) or type(error).__name__
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error)):
         message = f"{url}: the certificate of the gateway is not to be trusted: {said}; name the authority's file as tls"
         return CallRefused(message, request_id=request_id)
-    may_repeat = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol)
+    may_repeat = not isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.DecodingError)
     return CallFailed(f"the gateway at {url} did not answer: {said}", request_id=request_id, may_repeat=may_repeat)
 
 
