@@ -62,6 +62,7 @@ BAD: dict[str, tuple[Callable[[Rolling], int], str]] = {
     "five times slower": (lambda one: one.add(row_ms=10.0), "times as long as the stable version"),
     "low agreement": (lambda one: one.add(turn=60.0), r"a cosine of 0\.500"),
     "errors once clients have its answers": (lambda one: one.add(fault="error", after=100), r"it failed \d+ of \d+ requests"),
+    "death once clients have its answers": (lambda one: one.add(fault="death", after=100), r"it failed \d+ of \d+ requests"),
     "wrong shape once clients have its answers": (lambda one: one.add(fault="shape", after=100), "not what its signature says"),
 }
 SHORT = {"five times slower", "errors once clients have its answers"}

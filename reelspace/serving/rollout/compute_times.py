@@ -22,7 +22,8 @@ BatchTimes: TypeAlias = Mapping[int, tuple[int, float]]
 class ComputeTimes:
     """Times of one stage, in windows of a few executions; their median counts, so that one hiccup of the machine does not."""
 
-    def __init__(self) -> None:
+    def __init__(self, gates: Gates) -> None:
+        self._gates = gates
         self._before: tuple[BatchTimes, BatchTimes] | None = None
         self._slowdowns: list[tuple[float, float]] = []
 
@@ -33,32 +34,34 @@ class ComputeTimes:
             return
         window, usual = _since(candidate, self._before[0]), _since(stable, self._before[1])
         if sum(count for count, _ in window.values()) >= WINDOW_EXECUTIONS:
-            self._slowdowns.append(slowdown(window, usual))
+            self._slowdowns.append(slowdown(window, usual, self._gates.slack_s))
             # The stable version's times add up over the stage: the more batch sizes it had, the better it compares.
             self._before = candidate, self._before[1]
 
-    def verdict(self, gates: Gates) -> Verdict:
+    def verdict(self) -> Verdict:
         """Judge what was looked at until now."""
         if len(self._slowdowns) < MIN_WINDOWS:
             return Verdict("undecided", f"{len(self._slowdowns)} of {MIN_WINDOWS} windows of {WINDOW_EXECUTIONS} executions were timed")
+        most_asked = self._gates.max_slowdown
         least, most = (median(ends) for ends in zip(*self._slowdowns, strict=True))
-        if least > gates.max_slowdown:
-            asked = f"at most {gates.max_slowdown:g} times is asked"
+        if least > most_asked:
+            asked = f"at most {most_asked:g} times is asked"
             return Verdict("fails", f"it computes {least:.1f} times as long as the stable version or more, {asked}")
-        if most > gates.max_slowdown:
+        if most > most_asked:
             return Verdict("undecided", "the stable version had no batches of the candidate's sizes to compare times with")
         return PASSES
 
 
-def slowdown(candidate: BatchTimes, stable: BatchTimes) -> tuple[float, float]:
+def slowdown(candidate: BatchTimes, stable: BatchTimes, slack_s: float = 0.0) -> tuple[float, float]:
     """Give how many times as long the candidate's executions took as the stable version's of the same batch size, at least and at most.
 
-    Where the stable version had none of a size, its time is taken to grow with the size, and at most as fast as it.
+    The first `slack_s` of each of the candidate's executions do not count. Where the stable version had none of a size, its time is taken
+    to grow with the size, and at most as fast as it.
     """
     least_s = most_s = taken_s = 0.0
     for size, (count, seconds) in candidate.items():
         low_s, high_s = _bounds_s(size, stable)
-        least_s, most_s, taken_s = least_s + count * low_s, most_s + count * high_s, taken_s + seconds
+        least_s, most_s, taken_s = least_s + count * low_s, most_s + count * high_s, taken_s + max(0.0, seconds - count * slack_s)
     return taken_s / most_s if most_s else 0.0, taken_s / least_s if least_s else math.inf
 
 

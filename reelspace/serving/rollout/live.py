@@ -153,7 +153,7 @@ class LiveRollout:
             rollout,
             asked=int(is_new),
             compared=1,
-            slower=int(candidate[1] > rollout.gates.max_slowdown * stable[1]),
+            slower=int(candidate[1] - rollout.gates.slack_s > rollout.gates.max_slowdown * stable[1]),
             disagreeing=int(cosine < rollout.gates.min_agreement),
             agreement=cosine,
             candidate_s=candidate[1],

@@ -183,9 +183,9 @@ class Promoter:
 
     def _compute(self, rollout: Rollout) -> Verdict:
         """Judge times since this promoter first looked at this stage; a new promoter looks anew."""
-        times = self._computed.setdefault((rollout.number, rollout.stage), ComputeTimes())
+        times = self._computed.setdefault((rollout.number, rollout.stage), ComputeTimes(rollout.gates))
         times.look(self._times(rollout, rollout.candidate), self._times(rollout, rollout.stable))
-        return times.verdict(rollout.gates)
+        return times.verdict()
 
     def _times(self, rollout: Rollout, version: int) -> BatchTimes:
         sums: dict[int, tuple[int, float]] = {}

@@ -1,10 +1,11 @@
 """A backend of the tests: turns X by an angle, and names its version in every row. What else it does, its version's file says.
 
-behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan" or "shape" or "error", "after": rows before the fault shows}.
+behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan", "shape", "error" or "death", "after": rows before the fault shows}.
 Probes, whose X is all ones, never show a fault.
 """
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class TritonPythonModel:
         if not (x == 1).all():
             self._num_rows += len(x)
             fault = self._behaviour["fault"] if self._num_rows > self._behaviour["after"] else ""
+        if fault == "death":
+            os._exit(9)
         if fault == "error":
             return triton.InferenceResponse(error=triton.TritonError("it fell over"))
         angle = np.radians(self._behaviour["turn"])
