@@ -186,13 +186,13 @@ class Connection(asyncio.Protocol):
 
     async def _send_in_pieces(self, head: bytes, body: bytes, ended: "asyncio.Future[None]") -> None:
         self._is_sent = False
-        self._transport.write(head)
         view = memoryview(body)
         for start in range(0, len(view), PIECE_BYTES):
             await self._writable.wait()
             if ended.done() or self.is_closing:
                 return  # answered before all was read, as a refusal may be, or never to be answered
-            self._transport.write(view[start : start + PIECE_BYTES])
+            piece = view[start : start + PIECE_BYTES]
+            self._transport.writelines((piece,) if start else (head, piece))
         self._is_sent = True
 
     # What the event loop calls.
