@@ -17,7 +17,7 @@ from reelspace.serving.client_errors import CallFailed, Reply
 from reelspace.serving.infer_request import BYTES_HEAD, MAX_BODY_BYTES
 from reelspace.serving.input_checks import MAX_TIMEOUT_US
 from reelspace.serving.preprocess import Video, text_tensors, video_tensors, video_text
-from reelspace.serving.signatures import MAX_TEXT_BYTES, TEXT, Signature, TensorSpec
+from reelspace.serving.signatures import MAX_TEXT_BYTES, MEDIA, TEXT, Signature, TensorSpec
 from reelspace.serving.wire import DTYPES, HEAD_LENGTH, JSON_TYPE, Answer, Tensor, WireError, decode_answer, encode_request, text_tensor
 
 TEXT_MODEL: Final = "text_encoder"
@@ -26,7 +26,6 @@ MEDIA_MODEL: Final = "media_encoder"
 COLLECTION: Final = "videos"
 EMBEDDING: Final = "EMBEDDING"
 FRAMES: Final = "FRAMES"
-MEDIA: Final = "MEDIA"
 KINDS: Final = frozenset(DTYPES.values())
 MAX_QUERY_S: Final = 60.0
 LEAST_S: Final = 0.001
