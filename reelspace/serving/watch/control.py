@@ -36,10 +36,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a probe was answered: an HTTP status, and what Triton says of an error."""
+    """How a probe was answered: an HTTP status, what Triton says of an error, and how many processes might have answered."""
 
     status: int
     error: str = ""
+    num_processes: int = 1
 
 
 class Control(Protocol):
@@ -97,7 +98,8 @@ class TritonControl:
         config = await self._asked("GET", f"{where}/config")
         if config.status_code != HTTPStatus.OK:
             return Reply(HTTPStatus.NOT_FOUND, error_text(config))
-        message = probe_request(signature_of_config(config.json()))
+        facts = config.json()
+        message = probe_request(signature_of_config(facts))
         timeout = httpx.Timeout(self._settings.probe_timeout_s)
         try:
             request = self._client.build_request("POST", f"{where}/infer", content=message.body, headers=message.headers, timeout=timeout)
@@ -106,7 +108,8 @@ class TritonControl:
             raise TimeoutError(f"no answer within {self._settings.probe_timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise _away(error) from error
-        return Reply(response.status_code, "" if response.status_code == HTTPStatus.OK else error_text(response))
+        num_processes = sum(int(group.get("count", 1)) * max(1, len(group.get("gpus", []))) for group in facts.get("instance_group", []))
+        return Reply(response.status_code, "" if response.status_code == HTTPStatus.OK else error_text(response), max(1, num_processes))
 
     async def config(self, model: str) -> dict[str, Any] | None:
         """See `Control`."""

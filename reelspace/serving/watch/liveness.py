@@ -38,10 +38,11 @@ IS_LOST: Final = frozenset({Outcome.DEAD, Outcome.FAILED, Outcome.SILENT, Outcom
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """An outcome and, where it is not a good one, why."""
+    """An outcome and, where it is not a good one, why; with a dead process, how many others of its version may answer."""
 
     outcome: Outcome
     why: str = ""
+    num_others: int = 0
 
 
 class ModelEye:
@@ -93,7 +94,9 @@ class ModelEye:
             return Look(Outcome.ABSENT, reply.error)
         if reply.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             return Look(Outcome.BUSY, reply.error)
-        return Look(Outcome.DEAD if _STUB_IS_GONE in reply.error else Outcome.FAILED, reply.error)
+        if _STUB_IS_GONE in reply.error:
+            return Look(Outcome.DEAD, reply.error, reply.num_processes - 1)
+        return Look(Outcome.FAILED, reply.error)
 
     async def _waiting(self, asked: Work, why: str) -> Look:
         """Tell a line that moves from one that does not."""

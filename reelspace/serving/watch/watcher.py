@@ -32,6 +32,7 @@ class ModelWatch:
         self._clock = clock
         self._eye = ModelEye(control, model, settings, clock)
         self._failures: Counter[str] = Counter()
+        self._doubts: Counter[str] = Counter()
         self._pause_s = settings.pause_s
         self._not_before_s = clock()
         self._lost_since_s: float | None = None
@@ -46,15 +47,28 @@ class ModelWatch:
         looks = await self._eye.look()
         for look in looks.values():
             self._tally.looked(self._model, look.outcome)
-        self._failures = Counter({version: self._failures[version] + 1 for version, one in looks.items() if one.outcome in IS_LOST})
-        if looks and all(look.outcome in LIVES for look in looks.values()):
-            self._found_alive()
+        lost = {version: look for version, look in looks.items() if look.outcome in IS_LOST}
+        self._failures = self._counted(looks)
         if not self._failures:
+            if looks and all(look.outcome in LIVES for look in looks.values()):
+                self._found_alive()
             return self._settings.interval_s
-        if max(self._failures.values()) < self._settings.num_failures:
+        if not any(self._failures[version] >= self._settings.num_failures for version in lost):
             return QUICK * self._settings.interval_s
-        is_repaired = await self._found_lost({one: looks[one] for one in self._failures}, [*(looks.keys() - self._failures.keys())])
+        is_repaired = await self._found_lost(lost, [*(looks.keys() - lost.keys())])
         return QUICK * self._settings.interval_s if is_repaired else self._settings.interval_s
+
+    def _counted(self, looks: Mapping[str, Look]) -> Counter[str]:
+        """Count failures in a row; of several processes the next ones to answer do not speak for the dead one."""
+        counted: Counter[str] = Counter()
+        for version, look in looks.items():
+            if look.outcome in IS_LOST:
+                counted[version] = self._failures[version] + 1
+                self._doubts[version] = 2 * look.num_others
+            elif self._failures[version] and self._doubts[version]:
+                counted[version] = self._failures[version]
+                self._doubts[version] -= 1
+        return counted
 
     def _found_alive(self) -> None:
         if self._lost_since_s is not None:
@@ -79,6 +93,7 @@ class ModelWatch:
             is_repaired = False
             log("model_not_repaired", model=self._model, error=str(error), again_in_s=self._pause_s)
         else:
+            self._failures.clear()
             log("model_loaded_anew", model=self._model, seconds=round(self._clock() - started_s, 3))
         self._tally.repaired(self._model, helped=is_repaired)
         # What it is good for shows at the next look; until it lives, the next repair has to wait.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -155,6 +155,21 @@ def test_of_two_versions_the_living_one_stays_while_the_lost_one_is_loaded_anew(
     one.look(2)
     assert triton.orders == ["load [1]", "load ['1', '2']"]
     assert 'reelspace_model_up{model="m"} 0' in tally.text().splitlines()
+
+
+@pytest.mark.parametrize(("num_processes", "orders"), [(1, []), (2, ["unload", "load"])])
+def test_a_dead_process_is_noticed_behind_another_one_that_answers_every_second_probe(num_processes: int, orders: list[str]) -> None:
+    class Alternating(Scripted):
+        async def probe(self, model: str, version: str) -> Reply:
+            self.num_probes += 1
+            is_good = self.num_probes % 2 == 0 or self.orders
+            return replace(Reply(200) if is_good else DEAD, num_processes=num_processes)
+
+    triton, tally = Alternating(), Tally(["m"])
+    one = Watched(triton, tally, ModelWatch(triton, "m", SETTINGS, tally, triton.clock))
+    one.look(20)
+    assert triton.orders == orders
+    assert one.is_up
 
 
 def test_a_frozen_model_is_lost_only_when_nothing_was_executed_for_long() -> None:
