@@ -270,7 +270,9 @@ def test_writes_sent_again_after_lost_answers_take_effect_once(two: Two) -> None
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_50000_writes_sent_again_after_lost_answers_take_effect_once(two: Two) -> None:
-    num_sent, num_lost = check_retries(two, 50_000, seed=random.randrange(10**6))
+    seed = random.randrange(10**6)
+    # In parts of a collection each: what the log says of a write may be dropped ten minutes later.
+    num_sent, num_lost = map(sum, zip(*(check_retries(two, 5_000, seed + 2 * part) for part in range(10)), strict=True))
     print(f"50,000 writes, {num_lost} answers lost, sent {num_sent} times: each took effect once")
 
 
@@ -302,6 +304,8 @@ def test_what_the_tools_send_again_is_a_tenth_more_at_most_and_takes_effect_once
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_what_the_tools_send_again_is_a_tenth_more_at_most_over_50000_writes(two: Two) -> None:
-    num_sent, num_told = check_budget(two, 50_000, seed=random.randrange(10**6))
-    print(f"50,000 writes, sent {num_sent} times, {num_told} acknowledged: each took effect once")
-    assert num_sent <= 50_000 * (1 + SHARE) + RESERVE
+    seed = random.randrange(10**6)
+    for part in range(5):
+        num_sent, num_told = check_budget(two, 10_000, seed + part)
+        print(f"10,000 writes, sent {num_sent} times, {num_told} acknowledged: each took effect once")
+        assert num_sent <= 10_000 * (1 + SHARE) + RESERVE
