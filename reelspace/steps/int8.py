@@ -63,10 +63,10 @@ class Int8Outcome:
 
     @property
     def loss(self) -> float | None:
-        """What int8 finds less."""
+        """What int8 finds less, without the last digits of two means."""
         if self.precision_float32 is None or self.precision_int8 is None:
             return None
-        return self.precision_float32 - self.precision_int8
+        return round(self.precision_float32 - self.precision_int8, 9)
 
     @property
     def weights(self) -> Literal["int8", "float32"]:

@@ -166,6 +166,13 @@ def test_works_that_cannot_be_asked_do_not_count_and_int8_that_cannot_answer_doe
     assert precisions_of([None] * 30, circle_ND, circle_ND) == (None, None)
 
 
+@pytest.mark.parametrize(("int8", "at_most", "weights"), [(0.7 - 1e-15, 0, "int8"), (0.69, 0.01, "int8"), (0.6899, 0.015, "float32")])
+def test_the_report_is_coarse_and_rounds_no_loss_down(int8: float, at_most: float, weights: str) -> None:
+    outcome = Int8Outcome(256, 0.7, int8, max_loss=0.01, times_faster=1.0)
+    shown = {"precision_float32": 0.7, "loss_at_most": at_most, "max_precision_loss": 0.01, "num_works": 256}
+    assert outcome.report() == {"weights": weights, **shown}
+
+
 def test_too_few_works_tell_nothing(exported: Exported, shards: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reelspace.steps.int8.MIN_WORKS", NUM_WORKS + 1)
     with pytest.raises(UserError, match=f"expected 21 works or more to tell int8 from float32, the shards .* hold {NUM_WORKS}"):
