@@ -1,5 +1,6 @@
 """`reelspace serve`: keep a journey's servers up, and change which versions serve. Rooms load inside commands so that help stays fast."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ app.command("doctor")(serve_doctor.doctor)
 
 Model = Annotated[str, typer.Argument(help="Name of the model, e.g. text_encoder.")]
 StoreUrl = Annotated[str, typer.Option("--store", envvar="REELSPACE_STORE", help="Directory or s3://bucket/prefix that holds all bytes.")]
-Tritons = Annotated[list[str], typer.Option("--triton", help="Address of Triton's HTTP, http://host:port; again for each replica.")]
+Tritons = Annotated[list[str], typer.Option("--triton", help="host:port of Triton's gRPC; give it again for each replica.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object for machines.")]
 
 
@@ -132,15 +133,15 @@ def _world(store: str, tritons: list[str]) -> Iterator["World"]:
     from reelspace.core.errors import UserError
     from reelspace.core.store import open_store
     from reelspace.search.scheduling.promoted_encoders import PromotedEncoders
-    from reelspace.serving.rollout.model_control import HttpControl
+    from reelspace.serving.rollout.model_control import GrpcControl
     from reelspace.serving.rollout.promoter import World
 
     for address in tritons:
-        if not address.startswith(("http://", "https://")):
-            raise UserError(f"--triton: expected http://host:port, got {address!r:.80}")
+        if not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", address):
+            raise UserError(f"--triton: expected host:port of Triton's gRPC, got {address!r:.80}")
     opened = open_store(store)
     with ExitStack() as stack:
-        yield World(opened, [stack.enter_context(HttpControl(address)) for address in tritons], PromotedEncoders(opened))
+        yield World(opened, [stack.enter_context(GrpcControl(address)) for address in tritons], PromotedEncoders(opened))
 
 
 def _share(text: str) -> float:

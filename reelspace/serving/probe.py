@@ -19,8 +19,13 @@ def probe_request(signature: Signature) -> Message:
 
     Where none is required, the last one alone is filled.
     """
+    return encode_request(probe_tensors(signature))
+
+
+def probe_tensors(signature: Signature) -> dict[str, Tensor]:
+    """Give the tensors of `probe_request` by name."""
     filled = [spec for spec in signature.inputs if not spec.optional] or signature.inputs[-1:]
-    return encode_request({spec.name: _ones(spec) for spec in filled})
+    return {spec.name: _ones(spec) for spec in filled}
 
 
 def _ones(spec: TensorSpec) -> Tensor:

@@ -17,7 +17,7 @@ from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.promoted_encoders import PromotedEncoders
 from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, VectorSettings, json_bytes
 from reelspace.serving.rollout.gates import Gates
-from reelspace.serving.rollout.model_control import HttpControl
+from reelspace.serving.rollout.model_control import GrpcControl
 from reelspace.serving.rollout.promote import Order, Tell, promote
 from reelspace.serving.rollout.promoter import Pace, World
 from reelspace.serving.rollout.state import Rollout
@@ -90,7 +90,7 @@ def rolling(folder: Path) -> Iterator[Rolling]:
     with (
         TritonProcess.start([store.root / "repository"], [MODEL], backends=BACKENDS, log_path=folder / "triton.log") as triton,
         serving(folder, triton.http_url.removeprefix("http://"), {MODEL: 1}, v2=v2, access_log=False) as gateway,
-        HttpControl(triton.http_url) as control,
+        GrpcControl(triton.grpc_address) as control,
     ):
         yield Rolling(store, triton, gateway, World(store, [control], PromotedEncoders(store)))
 

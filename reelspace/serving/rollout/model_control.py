@@ -1,22 +1,26 @@
-"""What a promoter asks of one Triton over HTTP: to load versions side by side, and how long each computes."""
+"""What a promoter asks of one Triton: to load versions side by side, and how long each computes.
+
+Over gRPC: over HTTP a load holds one of Triton's few threads until it ends, and inferences whose connections share the thread wait for it.
+"""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-import httpx
 import orjson
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from reelspace.core.errors import ReelspaceError, ServerUnavailable
 from reelspace.serving.answer_checks import check_answer, check_finite
-from reelspace.serving.probe import probe_request
+from reelspace.serving.probe import probe_tensors
 from reelspace.serving.rollout.compute_times import BatchTimes
 from reelspace.serving.signatures import signature_of_config
-from reelspace.serving.wire import HEAD_LENGTH, decode_answer
+from reelspace.serving.wire import Answer, Tensor, datatype_of
 
 ASK_TIMEOUT_S: Final = 10.0
 LOAD_TIMEOUT_S: Final = 1800.0
+AWAY: Final = frozenset({"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"})
 
 
 class TritonRefused(ReelspaceError):
@@ -43,13 +47,13 @@ class ModelControl(Protocol):
         """Give what a version computed since it was loaded, nothing where it is not loaded."""
 
 
-class HttpControl:
-    """`ModelControl` over HTTP; use it in a `with` statement."""
+class GrpcControl:
+    """`ModelControl` over gRPC; use it in a `with` statement."""
 
-    def __init__(self, url: str) -> None:
-        """Name a server, as http://host:port."""
-        self._url = url
-        self._client = httpx.Client(base_url=url, timeout=ASK_TIMEOUT_S, trust_env=False)
+    def __init__(self, address: str) -> None:
+        """Name a server, as host:port."""
+        self._address = address
+        self._client = triton.InferenceServerClient(address)
 
     def __enter__(self) -> Self:
         return self
@@ -59,47 +63,49 @@ class HttpControl:
 
     def load(self, model: str, config: Mapping[str, Any]) -> None:
         """See `ModelControl`."""
-        body = {"parameters": {"config": orjson.dumps(config).decode()}}
-        self._checked("POST", f"/v2/repository/models/{model}/load", orjson.dumps(body), timeout=LOAD_TIMEOUT_S)
+        try:
+            self._client.load_model(model, config=orjson.dumps(config).decode(), client_timeout=LOAD_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise self._named(error) from error
 
     def probe(self, model: str, version: int) -> None:
         """See `ModelControl`."""
-        where = f"/v2/models/{model}/versions/{version}"
-        signature = signature_of_config(self._checked("GET", f"{where}/config").json())
-        message = probe_request(signature)
-        response = self._checked("POST", f"{where}/infer", message.body, headers=message.headers)
         try:
-            answer = decode_answer(response.content, response.headers.get(HEAD_LENGTH))
+            config = self._client.get_model_config(model, str(version), as_json=True, client_timeout=ASK_TIMEOUT_S)["config"]
+            signature = signature_of_config(config)
+            inputs = [_input(name, tensor) for name, tensor in probe_tensors(signature).items()]
+            result = self._client.infer(model, inputs, str(version), client_timeout=ASK_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise self._named(error) from error
+        tensors = {spec.name: result.as_numpy(spec.name) for spec in signature.outputs}
+        answer = Answer(model, str(version), {name: tensor for name, tensor in tensors.items() if tensor is not None})
+        try:
             check_answer(answer, signature, 1)
             check_finite(answer)
-        except (ReelspaceError, KeyError) as error:
+        except ReelspaceError as error:
             raise TritonRefused(str(error)) from error
 
     def times(self, model: str, version: int) -> BatchTimes:
         """See `ModelControl`."""
-        response = self._asked("GET", f"/v2/models/{model}/versions/{version}/stats")
-        if response.status_code != HTTPStatus.OK:
-            return {}
-        batches = response.json()["model_stats"][0].get("batch_stats", [])
+        try:
+            stats = self._client.get_inference_statistics(model, str(version), as_json=True, client_timeout=ASK_TIMEOUT_S)
+        except InferenceServerException as error:
+            named = self._named(error)
+            if isinstance(named, TritonRefused):
+                return {}  # it is not loaded
+            raise named from error
+        batches = stats["model_stats"][0].get("batch_stats", [])
         computed = {int(one["batch_size"]): one["compute_infer"] for one in batches}
         return {size: (int(one.get("count", 0)), int(one.get("ns", 0)) / 1e9) for size, one in computed.items()}
 
-    def _checked(self, method: str, path: str, content: bytes | None = None, **more: Any) -> httpx.Response:
-        response = self._asked(method, path, content, **more)
-        if response.status_code != HTTPStatus.OK:
-            raise TritonRefused(_error_text(response))
-        return response
-
-    def _asked(self, method: str, path: str, content: bytes | None = None, **more: Any) -> httpx.Response:
-        try:
-            return self._client.request(method, path, content=content, **more)
-        except httpx.TransportError as error:
-            raise ServerUnavailable(f"Triton at {self._url} cannot be reached: {error or type(error).__name__}") from error
+    def _named(self, error: InferenceServerException) -> ReelspaceError:
+        told = " ".join(str(error.message()).split())[:500]
+        if error.status() in AWAY:
+            return ServerUnavailable(f"Triton at {self._address} cannot be reached: {told}")
+        return TritonRefused(told)
 
 
-def _error_text(response: httpx.Response) -> str:
-    try:
-        told = response.json().get("error")
-    except (ValueError, AttributeError):
-        told = None
-    return " ".join(str(told or f"HTTP {response.status_code}").split())[:500]
+def _input(name: str, tensor: Tensor) -> triton.InferInput:
+    made = triton.InferInput(name, list(tensor.shape), datatype_of(tensor))
+    made.set_data_from_numpy(tensor)
+    return made
