@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reelspace.core.errors import SettingError
+from reelspace.core.errors import InternalError, SettingError
 from reelspace.media.job import Job, Packed, decode_job, read_answer
 from reelspace.media.sample import Words, unpack
 from reelspace.media.spec import FrameSpec
@@ -108,6 +108,16 @@ def test_a_decoder_that_is_killed_is_replaced(decoder: MediaDecoder, clip: bytes
         os.kill(pid, signal.SIGKILL)
     assert isinstance(decoder.decode([clip])[0], Upload)
     assert not set(before) & set(decoder.pids)
+
+
+def test_decoders_that_cannot_start_are_no_fault_of_the_file_and_are_started_anew(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with MediaDecoder(FACTS, LIMITS) as decoder:
+        os.kill(decoder.pids[0], signal.SIGKILL)
+        with monkeypatch.context() as broken:
+            broken.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(InternalError, match=r"files cannot be decoded now: .*can start"):
+                decoder.decode([clip])
+        assert isinstance(decoder.decode([clip])[0], Upload)
 
 
 def test_no_files_give_no_answers(decoder: MediaDecoder) -> None:
