@@ -4,8 +4,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,11 @@ def _ready_url(process: "subprocess.Popen[bytes]", log_path: Path) -> str:
     return str(orjson.loads(line)["url"])
 
 
+def _watching(triton: TritonProcess, models: Sequence[str], log_path: Path) -> AbstractContextManager[int | None]:
+    metrics = f"http://127.0.0.1:{triton.metrics_port}"
+    return watching(triton.http_url, models, log_path, "--metrics", metrics, "--grpc", triton.grpc_address)
+
+
 def serve_until_interrupted(out: Path) -> None:
     """Keep the servers of `out` up until Ctrl-C or SIGTERM, then stop them cleanly."""
     console = Console()
@@ -91,7 +96,7 @@ def serve_until_interrupted(out: Path) -> None:
     # Shards are not watched: they come and go with generations, and the gateway follows those.
     with (
         running_servers(store_url, out / "logs") as servers,
-        watching(servers.triton.http_url, encoders, out / "logs" / "watch.log") if encoders else nullcontext(),
+        _watching(servers.triton, encoders, out / "logs" / "watch.log") if encoders else nullcontext(),
     ):
         console.print(f"gateway {servers.gateway_url}   (Ctrl-C stops)")
         console.print(f'  reelspace search query "ramen" --url {servers.gateway_url}')

@@ -1,10 +1,12 @@
 """What the watcher asks of one Triton server over HTTP, and what it may do there."""
 
+import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 import httpx
 import orjson
@@ -26,12 +28,18 @@ class TritonAway(ServerUnavailable):
 class Work:
     """What one loaded version of a model has done since it was loaded.
 
-    An execution counts whatever it answered, also that a request is wrong; one that a dead process was to make does not.
+    An execution counts whatever it answered, also that a request is wrong; one that a dead process was to make does not. Failures are of
+    any reason, a client that left too; those that the model's process is to blame for are known from Triton's metrics only.
     """
 
     version: str
     num_executions: int
     num_failures: int
+    num_broken: int | None = None
+
+    def has_broken_since(self, before: "Work") -> bool:
+        """Tell whether requests have failed by the model's process since then."""
+        return self.num_broken is not None and before.num_broken is not None and self.num_broken > before.num_broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +73,25 @@ class Control(Protocol):
         """Unload a model; ServerUnavailable with what Triton says if it fails."""
 
 
-class TritonControl:
-    """`Control` over HTTP; use it in an `async with` statement."""
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where one Triton is: its HTTP and its metrics as http://host:port, its gRPC as host:port; None where that is not to be had.
 
-    def __init__(self, url: str, settings: WatchSettings) -> None:
+    Over HTTP a load holds one of Triton's few threads until it ends, and requests whose connections share the thread wait for it.
+    """
+
+    http: str
+    metrics: str | None = None
+    grpc: str | None = None
+
+
+class TritonControl:
+    """`Control` over HTTP, loads over gRPC where that is to be had; use it in an `async with` statement."""
+
+    def __init__(self, addresses: Addresses, settings: WatchSettings) -> None:
         self._settings = settings
-        self._client = httpx.AsyncClient(base_url=url, timeout=ASK_TIMEOUT_S, trust_env=False)
+        self._addresses = addresses
+        self._client = httpx.AsyncClient(base_url=addresses.http, timeout=ASK_TIMEOUT_S, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,7 +104,8 @@ class TritonControl:
         response = await self._asked("GET", f"/v2/models/{model}/stats")
         if response.status_code != HTTPStatus.OK:
             return []
-        return [_work(one) for one in response.json()["model_stats"]]
+        broken = await self._broken(model)
+        return [_work(one, broken) for one in response.json()["model_stats"]]
 
     async def is_loading(self, model: str) -> bool:
         """See `Control`."""
@@ -119,15 +141,31 @@ class TritonControl:
 
     async def load(self, model: str, config: Mapping[str, Any] | None) -> None:
         """See `Control`."""
-        await self._ordered(model, "load", {} if config is None else {"parameters": {"config": orjson.dumps(config).decode()}})
+        await self._ordered(model, "load", None if config is None else orjson.dumps(config).decode())
 
     async def unload(self, model: str) -> None:
         """See `Control`."""
-        await self._ordered(model, "unload", {})
+        await self._ordered(model, "unload", None)
 
-    async def _ordered(self, model: str, order: str, body: Mapping[str, Any]) -> None:
+    async def _broken(self, model: str) -> dict[str, int] | None:
+        if self._addresses.metrics is None:
+            return None
+        try:
+            text = (await self._client.get(f"{self._addresses.metrics}/metrics")).text
+        except httpx.TransportError:
+            return None
+        found = re.findall(
+            rf'^nv_inference_request_failure{{model="{re.escape(model)}",reason="BACKEND",version="(\d+)"}} (\d+)', text, re.M
+        )
+        return {version: int(number) for version, number in found}
+
+    async def _ordered(self, model: str, order: Literal["load", "unload"], config: str | None) -> None:
         timeout_s = self._settings.load_timeout_s
-        response = await self._asked("POST", f"/v2/repository/models/{model}/{order}", timeout_s, orjson.dumps(body))
+        if self._addresses.grpc is not None:
+            await asyncio.to_thread(order_over_grpc, self._addresses.grpc, model, order, config, timeout_s)
+            return
+        body = orjson.dumps({} if config is None else {"parameters": {"config": config}})
+        response = await self._asked("POST", f"/v2/repository/models/{model}/{order}", timeout_s, body)
         if response.status_code != HTTPStatus.OK:
             raise ServerUnavailable(f"{order} of model {model} failed in Triton: {error_text(response)}")
 
@@ -136,6 +174,25 @@ class TritonControl:
             return await self._client.request(method, path, timeout=timeout_s, content=content)
         except httpx.TransportError as error:
             raise _away(error) from error
+
+
+def order_over_grpc(address: str, model: str, order: Literal["load", "unload"], config: str | None, timeout_s: float) -> None:
+    """Load or unload a model; ServerUnavailable with what Triton says if it fails."""
+    # Delays gRPC, which only repairs need: a look of a liveness probe starts twice as fast without.
+    import tritonclient.grpc as triton
+    from tritonclient.utils import InferenceServerException
+
+    client = triton.InferenceServerClient(address)
+    try:
+        if order == "load":
+            client.load_model(model, config=config, client_timeout=timeout_s)
+        else:
+            client.unload_model(model, client_timeout=timeout_s)
+    except InferenceServerException as error:
+        told = " ".join(str(error.message()).split())[:500]
+        raise ServerUnavailable(f"{order} of model {model} failed in Triton: {told}") from error
+    finally:
+        client.close()
 
 
 def error_text(response: httpx.Response) -> str:
@@ -147,9 +204,9 @@ def error_text(response: httpx.Response) -> str:
     return " ".join(str(told or f"HTTP {response.status_code}").split())[:500]
 
 
-def _work(stats: dict[str, Any]) -> Work:
-    failed = stats["inference_stats"]["fail"].get("count", 0)
-    return Work(str(stats["version"]), int(stats.get("execution_count", 0)), int(failed))
+def _work(stats: dict[str, Any], broken: Mapping[str, int] | None) -> Work:
+    version, failed = str(stats["version"]), stats["inference_stats"]["fail"].get("count", 0)
+    return Work(version, int(stats.get("execution_count", 0)), int(failed), None if broken is None else broken.get(version))
 
 
 def _away(error: httpx.TransportError) -> TritonAway:

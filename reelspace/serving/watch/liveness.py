@@ -82,6 +82,9 @@ class ModelEye:
             reply = await self._control.probe(self._model, now.version)
         except TimeoutError as error:
             return await self._waiting(now, str(error))
+        if reply.num_processes > 1 and before is not None and now.has_broken_since(before) and reply.status == HTTPStatus.OK:
+            # The dead one is busy failing requests of clients, so that every probe meets a living one.
+            return Look(Outcome.DEAD, "requests fail beside a probe that another process answers", reply.num_processes - 1)
         return self._judged(reply, now)
 
     def _judged(self, reply: Reply, work: Work) -> Look:
@@ -104,7 +107,7 @@ class ModelEye:
         if now.num_executions > asked.num_executions:
             self._worked_at[asked.version] = self._clock()
             return Look(Outcome.BUSY, why)
-        if now.num_failures > asked.num_failures:
+        if now.has_broken_since(asked):
             return Look(Outcome.FAILED, f"{why}, and others fail without being executed")
         is_silent = self._clock() - self._worked_at[asked.version] >= self._settings.silent_s
         return Look(Outcome.SILENT, f"{why}, nothing was executed for long") if is_silent else Look(Outcome.BUSY, why)

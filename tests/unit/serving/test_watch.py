@@ -30,6 +30,7 @@ class Scripted:
 
     state: str = "alive"
     load_helps: bool = True
+    tells_reasons: bool = True
     executions: int = 0
     failures: int = 0
     num_probes: int = 0
@@ -43,7 +44,8 @@ class Scripted:
     async def work(self, model: str) -> list[Work]:
         if self.state == "away":
             raise TritonAway("Triton cannot be reached: refused")
-        return [] if self.state in ("absent", "loading") else [Work("1", self.executions, self.failures)]
+        broken = self.failures if self.tells_reasons else None
+        return [] if self.state in ("absent", "loading") else [Work("1", self.executions, self.failures, broken)]
 
     async def is_loading(self, model: str) -> bool:
         return self.state == "loading"
@@ -155,6 +157,31 @@ def test_of_two_versions_the_living_one_stays_while_the_lost_one_is_loaded_anew(
     one.look(2)
     assert triton.orders == ["load [1]", "load ['1', '2']"]
     assert 'reelspace_model_up{model="m"} 0' in tally.text().splitlines()
+
+
+def test_requests_of_clients_that_left_are_no_sign_of_death_where_reasons_are_not_told() -> None:
+    one = watched()
+    one.look()
+    one.triton.state, one.triton.tells_reasons = "failing", False
+    one.look(8)
+    assert (one.triton.orders, one.triton.now_s < SETTINGS.silent_s) == ([], True)
+
+
+def test_a_dead_process_that_meets_no_probe_is_noticed_by_the_requests_it_fails() -> None:
+    class Behind(Scripted):
+        async def probe(self, model: str, version: str) -> Reply:
+            self.executions += 1
+            return Reply(200, num_processes=2)
+
+    triton, tally = Behind(), Tally(["m"])
+    one = Watched(triton, tally, ModelWatch(triton, "m", SETTINGS, tally, triton.clock))
+    one.look()
+    for _ in range(2):
+        assert triton.orders == []
+        triton.executions += 5
+        triton.failures += 1
+        one.look()
+    assert triton.orders == ["unload", "load"]
 
 
 @pytest.mark.parametrize(("num_processes", "orders"), [(1, []), (2, ["unload", "load"])])
