@@ -1,6 +1,6 @@
 """A backend of the tests: turns X by an angle, and names its version in every row. What else it does, its version's file says.
 
-behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan", "shape", "error" or "death", "after": rows before the fault shows}.
+behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan", "shape", "error" or "death", "after": rows before it shows}.
 Probes, whose X is all ones, never show a fault.
 """
 
