@@ -71,16 +71,17 @@ def document() -> dict[str, Any]:
 
 
 def narrowed(full: dict[str, Any], *, nulls: bool = False, short: bool = True) -> dict[str, Any]:
-    """Let vectors be the collection's, and payload keys few.
+    """Let vectors be the collection's.
 
     Args:
         nulls: let keys that mean nothing be null, as the document does; bodies made from it would be full of them.
-        short: let no vector be too long; a number beyond that is not bad for all that.
+        short: let no vector be too long, and payload keys and names be few; others are not bad for all that.
     """
     narrow = json.loads(json.dumps(full))
     narrow = narrow if nulls else _without_null_keys(narrow)
     schemas = narrow["components"]["schemas"]
-    schemas.update(_NARROWED if short else _NARROWED | {"Vector": _NARROWED["Vector"] | {"items": {"type": "number"}}})
+    any_length = {"Vector": _NARROWED["Vector"] | {"items": {"type": "number"}}, "VectorName": _NARROWED["VectorName"]}
+    schemas.update(_NARROWED if short else any_length)
     by_name = schemas["Vectors"]["anyOf"][1], schemas["Columns"]["properties"]["vectors"]["anyOf"][1]
     for one in by_name:
         one["propertyNames"] = _NARROWED["VectorName"]
