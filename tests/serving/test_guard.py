@@ -231,7 +231,7 @@ def test_the_access_log_names_model_version_and_key_and_holds_no_payload(guarded
     guarded.infer({"id": "private-id", "inputs": [text]}, "text_encoder", **reader, traceparent=PARENT, X_Request_Id="log-1")
     guarded.infer({"inputs": [{**text, "data": ["private\0words"]}]}, "text_encoder", **reader, X_Request_Id="log-2")
     metadata = [*reader.items(), ("x-request-id", "log-3")]
-    guarded.call("ModelInfer", x_message(struct.pack("<2f", 0.625, 1)).SerializeToString(), metadata=metadata)
+    guarded.call("ModelInfer", x_message(struct.pack("<2f", 8765.4375, 1)).SerializeToString(), metadata=metadata)
 
     def lines() -> list[dict[str, Any]]:
         return [line for line in guarded.lines() if line["request_id"].startswith("log-")]
@@ -245,5 +245,5 @@ def test_the_access_log_names_model_version_and_key_and_holds_no_payload(guarded
         ("gRPC", f"{SERVICE}ModelInfer", "OK", "read", "doubling", "2", None),
     ]
     logged = guarded.log.read_text()
-    for secret in ("private", "0.625", *guarded.secrets.values()):
+    for secret in ("private", "8765.4375", *guarded.secrets.values()):
         assert secret not in logged

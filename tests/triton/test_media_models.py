@@ -217,9 +217,20 @@ def test_killed_decoders_are_replaced_and_the_model_lives(served: Served, files:
     assert before
     for pid in before:
         os.kill(pid, signal.SIGKILL)
+    # A file that is handed to one that is just dying may be blamed for its death.
+    assert until(lambda: all(is_over(pid) for pid in before), 10)
     answered(ask(served.triton.http_url, "media_encoder", media_tensors([files["picture"]], [""])))
     assert not set(before) & set(served.decoder_pids())
     assert served.model_pids() == models
+
+
+def is_over(pid: int) -> bool:
+    """Tell whether a process has ended, be its parent aware of it or not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] in "ZX"
 
 
 @pytest.mark.parametrize("value", [0, np.nan])

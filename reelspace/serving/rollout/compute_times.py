@@ -14,6 +14,8 @@ from reelspace.serving.rollout.judge import PASSES, Verdict
 MIN_SAME_SIZE: Final = 3
 WINDOW_EXECUTIONS: Final = 5
 MIN_WINDOWS: Final = 5
+MAX_WINDOWS: Final = 40
+"""So many are looked at before what still cannot be compared counts as too slow: a busy stable version may never have small batches."""
 
 BatchTimes: TypeAlias = Mapping[int, tuple[int, float]]
 """Executions and the seconds that they computed, all together, by batch size."""
@@ -48,7 +50,12 @@ class ComputeTimes:
             asked = f"at most {most_asked:g} times is asked"
             return Verdict("fails", f"it computes {least:.1f} times as long as the stable version or more, {asked}")
         if most > most_asked:
-            return Verdict("undecided", "the stable version had no batches of the candidate's sizes to compare times with")
+            sizes = "had no batches of the candidate's sizes to compare times with"
+            if len(self._slowdowns) < MAX_WINDOWS:
+                return Verdict("undecided", f"the stable version {sizes}")
+            return Verdict(
+                "fails", f"it may compute {most:.1f} times as long as the stable version, which {sizes}; {most_asked:g} are asked"
+            )
         return PASSES
 
 

@@ -133,6 +133,13 @@ def test_five_times_slower_fails_and_what_only_may_be_slower_waits() -> None:
     assert looked([0.01] * 5, {}).verdict().outcome == "undecided"
 
 
+def test_what_cannot_be_compared_for_long_counts_as_too_slow() -> None:
+    always_eight = times(b8=(99, 0.016))
+    assert looked([0.03] * 39, always_eight).verdict().outcome == "undecided"
+    assert looked([0.03] * 40, always_eight).verdict().outcome == "fails"
+    assert looked([0.002] * 40, always_eight).verdict().outcome == "passes"
+
+
 def test_a_few_milliseconds_are_no_slowdown_of_a_model_that_takes_one() -> None:
     """What is asked seldom finds its weights in no cache."""
     assert looked([0.005] * 5, times(b1=(99, 0.001))).verdict().outcome == "passes"
