@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.record import write_result
+from benchmarks.serving_parts.models import student
 from reelspace.core.artifacts import Artifact, open_artifact, read_manifest_file
 from reelspace.core.store import open_store
 from reelspace.demo.presets import CUTOFF
@@ -30,7 +31,7 @@ from reelspace.evaluate.vectors import read_vectors
 from reelspace.media.dataset import ShardReader
 from reelspace.model.model import ReelModel
 from reelspace.model.presets import preset
-from reelspace.model.settings import ModelSettings, SoundSettings
+from reelspace.model.settings import ModelSettings
 from reelspace.serving.encoder import OUTPUT, open_graph
 from reelspace.serving.graphs import Inputs, TextGraph, VideoGraph, write_graph
 from reelspace.serving.preprocess import text_tensors
@@ -42,17 +43,10 @@ MAX_PRECISION_LOSS: Final = 0.01
 BATCHES: Final = (1, 8, 32)
 LEAST_PAIRS: Final = 5
 MIN_TRAINING_WORKS: Final = 12
-SIZES: Final[Mapping[str, Callable[[], ModelSettings]]] = {"tiny_student": lambda: preset("tiny_student"), "student": lambda: student()}
+SIZES: Final[Mapping[str, Callable[[], ModelSettings]]] = {"tiny_student": lambda: preset("tiny_student"), "student": student}
 
 Row = dict[str, Any]
 Floats = NDArray[np.float32]
-
-
-def student() -> ModelSettings:
-    """Give what a service would run on a CPU: two frames of 112 pixels, towers of six layers, 256 wide."""
-    numbers = {"width": 256, "num_heads": 4, "dimension": 256, "picture_layers": 6, "text_layers": 6, "sound_layers": 2}
-    cut = {"num_frames": 2, "frame_size": 112, "text_length": 32, "sound": SoundSettings().model_dump()}
-    return ModelSettings.model_validate(preset("small").model_dump() | numbers | cut)
 
 
 def rows(seconds: float) -> list[Row]:

@@ -3,13 +3,14 @@
 import contextlib
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import urllib3
+
+from tests.http_server import answering
 
 ACCESS_DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
@@ -44,15 +45,8 @@ class FaultyS3:
                 faulty.requests.append((self.command, self.path))
                 return faulty.fault(self.command, self.path)
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+            yield address
 
 
 class _Handler(BaseHTTPRequestHandler):
