@@ -84,7 +84,7 @@ def training_facts(teacher: Artifact, sizes: EncoderSizes) -> MediaFacts:
     """Tell how the works were decoded that a teacher was trained on: as their shards say; without shards, as the model's sizes ask.
 
     Raises:
-        UserError: the shards are gone, or were decoded in several ways.
+        UserError: the shards are gone, do not tell how they were decoded, or were decoded in several ways.
     """
     found = {facts.model_dump_json(): facts for facts in map(_facts_of_shards, _shards(teacher))}
     if len(found) > 1:
@@ -143,6 +143,8 @@ def _shards(teacher: Artifact) -> list[Artifact]:
 
 def _facts_of_shards(shards: Artifact) -> MediaFacts:
     settings = shards.manifest.settings
+    if missing := [name for name in MediaFacts.model_fields if name not in settings]:
+        raise UserError(f"shards {shards.id[:12]} do not tell how they were decoded ({', '.join(missing)}): set decoding")
     return read(MediaFacts, {name: settings[name] for name in MediaFacts.model_fields})
 
 

@@ -70,6 +70,13 @@ def test_shards_that_are_gone_or_disagree_are_not_guessed(tmp_path: Path) -> Non
         training_facts(teacher(store, tmp_path / "t", *sorted([other.id, shards(store, tmp_path / "s").id])), SIZES)
 
 
+def test_shards_that_do_not_tell_how_they_were_decoded_are_named(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    foreign = artifact(store, tmp_path / "s", "shards", [], {})
+    with pytest.raises(UserError, match=rf"shards {foreign.id[:12]} do not tell how they were decoded .*: set decoding"):
+        training_facts(teacher(store, tmp_path / "t", foreign.id), SIZES)
+
+
 def test_frames_of_another_size_than_the_models_are_refused(tmp_path: Path) -> None:
     check_frames(FACTS, SIZES)
     with pytest.raises(UserError, match="expected frames of 64 pixels, as the teacher's, got 32"):

@@ -15,10 +15,13 @@ from reelspace.media.decoded import Decoded
 from reelspace.media.job import Packed
 from reelspace.media.sample import Words, pack
 from reelspace.media.shards import ShardWriter
+from reelspace.media.spec import FrameSpec
+from reelspace.serving.media_limits import MediaFacts
 
 TOPICS = ("camera", "ramen", "cat", "drone")
 NUM_WORKS = 20
 FIRST_ID = 100
+DECODED = MediaFacts(frames=FrameSpec(num_frames=4, size=64, max_audio_s=2.0), jpeg_quality=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,9 @@ def write_world(root: Path, store_url: str | None = None) -> World:
     _write_shards(root / "shards", root / "writing")
     _write_labels(root / "labels")
     made = {}
+    settings: dict[str, dict[str, object]] = {"shards": DECODED.model_dump(mode="json"), "labels": {}}
     for kind in ("shards", "labels"):
-        artifact = write_artifact(store, kind, root / kind, parents=(), code="", settings={})
+        artifact = write_artifact(store, kind, root / kind, parents=(), code="", settings=settings[kind])
         write_manifest_file(artifact.manifest, root / f"{kind}.json")
         made[kind] = artifact.id
     return World(store.url, made["shards"], made["labels"], root / "shards.json", root / "labels.json", root / "labels")
@@ -56,7 +60,7 @@ def _write_shards(directory: Path, scratch: Path) -> None:
         sound = None if row % 4 == 3 else draw.integers(-9_000, 9_000, 32_000).astype(np.int16)
         decoded = Decoded(frames, sound, 4.0, "video")
         words = Words(FIRST_ID + row, f"my {TOPICS[row % len(TOPICS)]} {row}", (start + timedelta(days=row)).isoformat())
-        writer.add(words, Packed("video", 4, sound is not None, pack(words, decoded, 90)))
+        writer.add(words, Packed("video", 4, sound is not None, pack(words, decoded, DECODED.jpeg_quality)))
     writer.close()
     writer.publish(directory)
 
