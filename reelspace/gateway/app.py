@@ -88,9 +88,9 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     records = Records(metrics, access_log=settings.access_log)
     guard = Guard(Allowance(time.monotonic), running.meaning)
     keys = _followed_keys(settings, guard)
-    v2 = None
+    v2, health = None, Health(running.probe, settings.ready_timeout_s)
     if models is not None and settings.triton_http is not None:
-        v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics, store)
+        v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics, store, lambda: health.is_draining)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -114,10 +114,11 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     app.state.grpc_listener, app.state.grpc_tls = None, None  # `serve` opens them
     app.add_middleware(HttpEntrance, guard=guard, records=records)
     app.add_exception_handler(RequestRefused, _refusal)
-    app.include_router(dialect_router(running.get, guard.permitted))
+    # As routes of the application's own: a router that is included is matched twice for every request.
+    app.router.routes += dialect_router(running.get, guard.permitted).routes
     if v2 is not None:
-        app.include_router(v2_router(v2, guard.permitted))
-    _add_probes(app, Health(running.probe, settings.ready_timeout_s), metrics, settings)
+        app.router.routes += v2_router(v2, guard.permitted).routes
+    _add_probes(app, health, metrics, settings)
     return app
 
 

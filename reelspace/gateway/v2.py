@@ -25,6 +25,7 @@ def v2_endpoint(
     settings: EndpointSettings,
     metrics: Metrics,
     store: Store,
+    is_ending: Callable[[], bool],
 ) -> Endpoint:
     """Make the endpoint in front of a Triton; its inferences are counted, and named in the access log.
 
@@ -32,10 +33,11 @@ def v2_endpoint(
         triton_http: host:port.
         versions: version by model that answers, as the pointer of what is promoted says.
         store: where versions are rolled out.
+        is_ending: tells whether the gateway takes nothing new.
     """
     upstream = Upstream(f"http://{triton_http}", settings.timeout_s, versions, trace_headers)
     rollouts = FollowedRollouts(store, models, PromotedEncoders(store).versions, settings.rollout_poll_s)
-    endpoint = Endpoint(upstream, models, settings, _observer(metrics.count_inference), rollouts)
+    endpoint = Endpoint(upstream, models, settings, _observer(metrics.count_inference), rollouts, is_ending)
     for model in models:
         metrics.follow_running(model, partial(endpoint.num_running, model))
     return endpoint

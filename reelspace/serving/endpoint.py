@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,6 +26,7 @@ from reelspace.serving.upstream import ModelRefused, Upstream
 from reelspace.serving.wire import Answer, Message, WireError, encode_request
 
 SPACE_ID: Final = "SPACE_ID"
+PACKAGE_VERSION: Final = version("reelspace")
 EXTENSIONS: Final = ["binary_tensor_data", "model_configuration"]
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}")
 Read = Callable[[Signature], Awaitable[InferRequest]]
@@ -54,18 +56,21 @@ class Endpoint:
         settings: EndpointSettings | None = None,
         observe: Observe = unobserved,
         rollouts: FollowedRollouts | None = None,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         """Offer models.
 
         Args:
             models: the list of models that can be reached, with the signatures that requests are checked against.
             rollouts: of all of these models; None where versions never change while this process runs.
+            is_ending: tells whether this process takes nothing new: it is not ready then.
         """
         self.models = models
         self.settings = settings or EndpointSettings()
         self._upstream = upstream
         self._observe = observe
         self._rollouts = rollouts
+        self._is_ending = is_ending
         if rollouts is not None:
             rollouts.use_pointer(upstream.point)
         self._running: Counter[str] = Counter()
@@ -92,8 +97,8 @@ class Endpoint:
         return ModelFacts(signature, [version] if version else versions)
 
     async def is_ready(self) -> bool:
-        """Tell whether every model answers a real request."""
-        return await self._upstream.is_ready(self.models)
+        """Tell whether every model answers a real request, and more of them may come."""
+        return not self._is_ending() and await self._upstream.is_ready(self.models)
 
     async def is_model_ready(self, model: str, version: str = "") -> bool:
         """Tell whether a model answers a real request; NotServed if it, or the version, is not there."""

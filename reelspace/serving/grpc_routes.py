@@ -3,14 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import wraps
-from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
-from reelspace.serving.endpoint import EXTENSIONS, Endpoint
+from reelspace.serving.endpoint import EXTENSIONS, PACKAGE_VERSION, Endpoint
 from reelspace.serving.infer_message import answer_message, parse_message
 from reelspace.serving.infer_request import InferRequest
 from reelspace.serving.refusals import NotAllowed
@@ -62,12 +61,12 @@ class V2Methods:
         return service_pb2.ServerLiveResponse(live=True)
 
     async def ready(self, data: bytes, call: Call) -> Message:
-        """Tell whether every model answers a real request."""
+        """Tell whether every model answers a real request, and this process is not ending."""
         return service_pb2.ServerReadyResponse(ready=await self._endpoint.is_ready())
 
     async def server(self, data: bytes, call: Call) -> Message:
         """Name the server and what it speaks beyond the protocol's core."""
-        return service_pb2.ServerMetadataResponse(name="reelspace", version=version("reelspace"), extensions=EXTENSIONS)
+        return service_pb2.ServerMetadataResponse(name="reelspace", version=PACKAGE_VERSION, extensions=EXTENSIONS)
 
     async def model_ready(self, data: bytes, call: Call) -> Message:
         """Tell whether the model answers a real request."""

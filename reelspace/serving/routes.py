@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, Final
 
 import orjson
@@ -12,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from reelspace.core.errors import ServerUnavailable
 from reelspace.serving.bodies import Bodies
-from reelspace.serving.endpoint import EXTENSIONS, Endpoint
+from reelspace.serving.endpoint import EXTENSIONS, PACKAGE_VERSION, Endpoint
 from reelspace.serving.infer_request import InferRequest, max_body_bytes, parse_request
 from reelspace.serving.refusals import NotAllowed, NotServed, TooMuchWaits
 from reelspace.serving.signatures import PLATFORM, Signature, TensorSpec, config_of_signature
@@ -88,14 +87,14 @@ class V2Endpoint:
 
     async def server(self, request: Request) -> Response:
         """Name the server and what it speaks beyond the protocol's core."""
-        return _json({"name": "reelspace", "version": version("reelspace"), "extensions": EXTENSIONS})
+        return _json({"name": "reelspace", "version": PACKAGE_VERSION, "extensions": EXTENSIONS})
 
     async def live(self, request: Request) -> Response:
         """Answer as long as this process runs."""
         return Response()
 
     async def ready(self, request: Request) -> Response:
-        """Answer 200 when every model answers a real request."""
+        """Answer 200 when every model answers a real request, and this process is not ending."""
         return _ready(await self._endpoint.is_ready())
 
     async def model_ready(self, request: Request) -> Response:
@@ -162,7 +161,7 @@ def _described(path: str) -> dict[str, Any]:
 
 
 def _ready(is_ready: bool) -> Response:
-    return Response() if is_ready else _json({"error": "models: not every model answers", "field": "models"}, 503)
+    return Response() if is_ready else _json({"error": "models: not every model answers, or this server is ending", "field": "models"}, 503)
 
 
 def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from tritonclient.grpc import service_pb2
 
 from ..triton.doubling import until
 from .double import SLOW_S, Double
@@ -39,6 +40,10 @@ def test_inferences_that_run_at_the_end_are_answered_over_both_faces_and_new_one
         begun_s = time.monotonic()
         ending.process.send_signal(signal.SIGTERM)
         assert until(lambda: ending.http.get("/readyz").status_code == 503, DRAIN_S)
+        assert ending.http.get("/v2/health/ready").status_code == 503
+        told = ending.call("ServerReady", b"")
+        assert isinstance(told, bytes)
+        assert not service_pb2.ServerReadyResponse.FromString(told).ready
         # Who balances load has not heard of it yet: these are still served.
         assert ending.infer({"inputs": [X]}).status_code == 200
         answer = over_http.result()

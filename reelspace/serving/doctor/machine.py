@@ -18,7 +18,6 @@ from reelspace.serving.triton import SHARED_MEMORY_BYTES
 
 MIN_GLIBC: Final = (2, 35)
 MIN_VERSIONS: Final[Mapping[str, tuple[int, ...]]] = {
-    "aiohttp": (3, 11),
     "nvidia-pytriton": (0, 7, 0),
     "onnxruntime": (1, 22),
     "tokenizers": (0, 21),

@@ -118,7 +118,7 @@ def test_a_taken_port_fails_and_a_free_one_does_not() -> None:
     assert check_ports("192.0.2.1", [free])[0].level == "fail"
 
 
-@pytest.mark.parametrize(("package", "version", "seen"), [("aiohttp", None, "aiohttp"), ("tritonclient", "2.50.0", "tritonclient 2.50.0")])
+@pytest.mark.parametrize(("package", "version", "seen"), [("tokenizers", None, "tokenizers"), ("tritonclient", "2.5", "tritonclient 2.5")])
 def test_packages_that_are_missing_or_old_are_named(package: str, version: str | None, seen: str) -> None:
     sound: dict[str, str | None] = {name: ".".join(map(str, numbers)) for name, numbers in MIN_VERSIONS.items()}
     assert check_clients(sound.get).level == "ok"
