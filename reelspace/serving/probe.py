@@ -22,14 +22,14 @@ def probe_request(signature: Signature) -> Message:
     return encode_request(probe_tensors(signature))
 
 
-def probe_tensors(signature: Signature) -> dict[str, Tensor]:
-    """Give the tensors of `probe_request` by name."""
+def probe_tensors(signature: Signature, num_rows: int = 1) -> dict[str, Tensor]:
+    """Give the tensors of `probe_request` by name, of so many equal rows."""
     filled = [spec for spec in signature.inputs if not spec.optional] or signature.inputs[-1:]
-    return {spec.name: _ones(spec) for spec in filled}
+    return {spec.name: _ones(spec, num_rows) for spec in filled}
 
 
-def _ones(spec: TensorSpec) -> Tensor:
-    shape = (1, *(1 if size == ANY else size for size in spec.dims))
+def _ones(spec: TensorSpec, num_rows: int) -> Tensor:
+    shape = (num_rows, *(1 if size == ANY else size for size in spec.dims))
     if spec.datatype != "BYTES":
         return np.full(shape, 1, dtype=DTYPES[spec.datatype])
     return np.full(shape, PICTURE if spec.name == MEDIA else b"probe", dtype=np.object_)

@@ -15,6 +15,7 @@ from reelspace.serving.rollout.gates import Gates
 from reelspace.serving.rollout.promote import roll_back
 from reelspace.serving.rollout.state import Rollout
 
+from ..serving.models import VERSIONED
 from .doubling import descendants, is_alive, name_of, until
 from .rolling import MODEL, PACE, QUICK, Clients, Rolling, asking, rolling
 
@@ -128,6 +129,20 @@ def test_a_rollback_by_hand_leads_back_to_the_version_before_under_load(served: 
     clients.check()
     assert (served.serving(), served.loaded()) == (before, {before})
     assert seconds <= ROLLED_BACK_S
+
+
+@pytest.mark.timeout(120)
+def test_a_full_batch_is_executed_by_itself_whatever_clients_ask(served: Rolling) -> None:
+    triton, version = served.world.tritons[0], served.serving()
+
+    def num_full() -> int:
+        return triton.times(MODEL, version).get(VERSIONED.max_batch, (0, 0.0))[0]
+
+    with asking(served.gateway):
+        before = num_full()
+        for _ in range(5):
+            triton.probe(MODEL, version, is_full=True)
+        assert num_full() == before + 5
 
 
 @pytest.mark.timeout(120)

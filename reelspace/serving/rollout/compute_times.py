@@ -15,19 +15,24 @@ MIN_SAME_SIZE: Final = 3
 WINDOW_EXECUTIONS: Final = 5
 MIN_WINDOWS: Final = 5
 MAX_WINDOWS: Final = 40
-"""So many are looked at before what still cannot be compared counts as too slow: a busy stable version may never have small batches."""
+"""So many are looked at before what still cannot be compared counts as too slow."""
 
 BatchTimes: TypeAlias = Mapping[int, tuple[int, float]]
 """Executions and the seconds that they computed, all together, by batch size."""
 
 
 class ComputeTimes:
-    """Times of one stage, in windows of a few executions; their median counts, so that one hiccup of the machine does not."""
+    """Times of one stage, in windows of a few executions; their median counts, so that one hiccup of the machine does not.
+
+    A busy stable version may never have batches as small as the candidate's. Then the sizes that both had decide, and where `lacks_sizes`
+    says so somebody must see to it that there are such.
+    """
 
     def __init__(self, gates: Gates) -> None:
         self._gates = gates
         self._before: tuple[BatchTimes, BatchTimes] | None = None
         self._slowdowns: list[tuple[float, float]] = []
+        self._at_same_sizes: list[float] = []
 
     def look(self, candidate: BatchTimes, stable: BatchTimes) -> None:
         """Take what both versions computed since they were loaded."""
@@ -37,15 +42,28 @@ class ComputeTimes:
         window, usual = _since(candidate, self._before[0]), _since(stable, self._before[1])
         if sum(count for count, _ in window.values()) >= WINDOW_EXECUTIONS:
             self._slowdowns.append(slowdown(window, usual, self._gates.slack_s))
+            same = {size: times for size, times in window.items() if usual.get(size, (0, 0.0))[0] >= MIN_SAME_SIZE}
+            if same:
+                self._at_same_sizes.append(slowdown(same, usual, self._gates.slack_s)[0])
             # The stable version's times add up over the stage: the more batch sizes it had, the better it compares.
             self._before = candidate, self._before[1]
+
+    @property
+    def lacks_sizes(self) -> bool:
+        """Tell whether only batches of sizes that both versions have can still decide."""
+        if len(self._slowdowns) < MIN_WINDOWS or len(self._at_same_sizes) >= MIN_WINDOWS:
+            return False
+        least, most = self._bounds()
+        return least <= self._gates.max_slowdown < most
 
     def verdict(self) -> Verdict:
         """Judge what was looked at until now."""
         if len(self._slowdowns) < MIN_WINDOWS:
             return Verdict("undecided", f"{len(self._slowdowns)} of {MIN_WINDOWS} windows of {WINDOW_EXECUTIONS} executions were timed")
         most_asked = self._gates.max_slowdown
-        least, most = (median(ends) for ends in zip(*self._slowdowns, strict=True))
+        least, most = self._bounds()
+        if least <= most_asked < most and len(self._at_same_sizes) >= MIN_WINDOWS:
+            least = most = median(self._at_same_sizes)
         if least > most_asked:
             asked = f"at most {most_asked:g} times is asked"
             return Verdict("fails", f"it computes {least:.1f} times as long as the stable version or more, {asked}")
@@ -57,6 +75,10 @@ class ComputeTimes:
                 "fails", f"it may compute {most:.1f} times as long as the stable version, which {sizes}; {most_asked:g} are asked"
             )
         return PASSES
+
+    def _bounds(self) -> tuple[float, float]:
+        least, most = (median(ends) for ends in zip(*self._slowdowns, strict=True))
+        return least, most
 
 
 def slowdown(candidate: BatchTimes, stable: BatchTimes, slack_s: float = 0.0) -> tuple[float, float]:

@@ -40,8 +40,12 @@ class ModelControl(Protocol):
             ServerUnavailable: Triton does not answer.
         """
 
-    def probe(self, model: str, version: int) -> None:
-        """Make a version answer a real request as its signature says; TritonRefused if it does not."""
+    def probe(self, model: str, version: int, *, is_full: bool = False) -> None:
+        """Make a version answer a real request as its signature says; TritonRefused if it does not.
+
+        Args:
+            is_full: of as many rows as a batch may have, which Triton executes by itself, whatever else waits.
+        """
 
     def times(self, model: str, version: int) -> BatchTimes:
         """Give what a version computed since it was loaded, nothing where it is not loaded."""
@@ -68,19 +72,20 @@ class GrpcControl:
         except InferenceServerException as error:
             raise self._named(error) from error
 
-    def probe(self, model: str, version: int) -> None:
+    def probe(self, model: str, version: int, *, is_full: bool = False) -> None:
         """See `ModelControl`."""
         try:
             config = self._client.get_model_config(model, str(version), as_json=True, client_timeout=ASK_TIMEOUT_S)["config"]
             signature = signature_of_config(config)
-            inputs = [_input(name, tensor) for name, tensor in probe_tensors(signature).items()]
+            num_rows = signature.max_batch if is_full else 1
+            inputs = [_input(name, tensor) for name, tensor in probe_tensors(signature, num_rows).items()]
             result = self._client.infer(model, inputs, str(version), client_timeout=ASK_TIMEOUT_S)
         except InferenceServerException as error:
             raise self._named(error) from error
         tensors = {spec.name: result.as_numpy(spec.name) for spec in signature.outputs}
         answer = Answer(model, str(version), {name: tensor for name, tensor in tensors.items() if tensor is not None})
         try:
-            check_answer(answer, signature, 1)
+            check_answer(answer, signature, num_rows)
             check_finite(answer)
         except ReelspaceError as error:
             raise TritonRefused(str(error)) from error

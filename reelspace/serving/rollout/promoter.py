@@ -185,7 +185,21 @@ class Promoter:
         """Judge times since this promoter first looked at this stage; a new promoter looks anew."""
         times = self._computed.setdefault((rollout.number, rollout.stage), ComputeTimes(rollout.gates))
         times.look(self._times(rollout, rollout.candidate), self._times(rollout, rollout.stable))
+        if times.lacks_sizes:
+            try:
+                self._work.is_done(rollout, lambda: self._fill_batches(rollout))
+            except TritonRefused as error:
+                return Verdict("fails", f"it does not answer a full batch: {error}")
+            except ServerUnavailable:
+                pass  # the next look tries again, until MAX_WINDOWS
         return times.verdict()
+
+    def _fill_batches(self, rollout: Rollout) -> None:
+        """Have both versions compute a full batch on each Triton: the one size that others' requests do not change."""
+        for triton in self._world.tritons:
+            with suppress(TritonRefused):
+                triton.probe(rollout.model, rollout.stable, is_full=True)
+            triton.probe(rollout.model, rollout.candidate, is_full=True)
 
     def _times(self, rollout: Rollout, version: int) -> BatchTimes:
         sums: dict[int, tuple[int, float]] = {}

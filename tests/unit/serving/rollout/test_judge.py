@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from reelspace.serving.rollout.compute_times import ComputeTimes, slowdown
+from reelspace.serving.rollout.compute_times import MIN_SAME_SIZE, MIN_WINDOWS, ComputeTimes, slowdown
 from reelspace.serving.rollout.evidence import Evidence, total
 from reelspace.serving.rollout.gates import Gates
 from reelspace.serving.rollout.judge import judge, lower_bound
@@ -138,6 +138,17 @@ def test_what_cannot_be_compared_for_long_counts_as_too_slow() -> None:
     assert looked([0.03] * 39, always_eight).verdict().outcome == "undecided"
     assert looked([0.03] * 40, always_eight).verdict().outcome == "fails"
     assert looked([0.002] * 40, always_eight).verdict().outcome == "passes"
+
+
+@pytest.mark.parametrize(("full_s", "outcome"), [(0.1, "fails"), (0.022, "passes")])
+def test_full_batches_decide_where_other_sizes_cannot(full_s: float, outcome: str) -> None:
+    found = looked([0.03] * 5, times(b8=(99, 0.016)))
+    assert (found.verdict().outcome, found.lacks_sizes) == ("undecided", True)
+    for full in range(1, MIN_SAME_SIZE + MIN_WINDOWS):
+        assert found.verdict().outcome == "undecided"
+        candidate = times(b1=(25 + 5 * full, 0.03), b32=(full, full_s))
+        found.look(candidate, times(b8=(99, 0.016), b32=(full, 0.02)))
+    assert (found.verdict().outcome, found.lacks_sizes) == (outcome, False)
 
 
 def test_a_few_milliseconds_are_no_slowdown_of_a_model_that_takes_one() -> None:

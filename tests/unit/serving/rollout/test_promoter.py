@@ -10,6 +10,7 @@ import pytest
 
 from reelspace.core.errors import ArtifactMissing, GateRefused, ServerUnavailable, UserError
 from reelspace.search.storage.layout import SPACE_POINTER
+from reelspace.serving.rollout.compute_times import MIN_WINDOWS
 from reelspace.serving.rollout.evidence import Evidence
 from reelspace.serving.rollout.promote import Order, line, promote, roll_back, rolled_out_models, status
 from reelspace.serving.rollout.promoter import Pace
@@ -69,6 +70,19 @@ def test_a_server_that_starts_amid_a_rollout_has_the_stable_version_until_both_c
     one.at = look
     started(one)
     assert (found["comparing"], found["canary"], found["flipping"]) == ([3], [3], [3, 4])
+
+
+def test_beside_a_stable_version_that_only_has_large_batches_full_ones_are_timed(one: Rolled) -> None:
+    one.triton.always_full = True
+    assert started(one).stage == "retired"
+    assert one.triton.num_full >= 2 * 2 * MIN_WINDOWS  # of both versions, in both stages
+
+
+def test_a_slow_version_beside_such_a_one_is_rolled_back(one: Rolled) -> None:
+    one.triton.always_full, one.triton.slowdown = True, 5.0
+    with pytest.raises(GateRefused, match=r"5\.0 times as long"):
+        started(one)
+    assert one.is_at_rest(3)
 
 
 @pytest.mark.parametrize("stage", ALL)
