@@ -94,7 +94,7 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with connect() as surroundings:
+        async with connect(metrics.count_replica) as surroundings:
             timed = replace(surroundings, backend=TimedBackend(surroundings.backend, metrics.count_shard))
             catalog = Catalog(store, timed, create_collection, settings.fanout, metrics.count_batch)
             try:

@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from reelspace.search.access.replicas import Event
+
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -27,6 +29,15 @@ class Metrics:
             "reelspace_inference_seconds", "Time of one inference", ["model", "version"], buckets=SECONDS, registry=self._registry
         )
         self._running = Gauge("reelspace_inferences_running", "Inferences that Triton has now", ["model"], registry=self._registry)
+        self._replica_events = Counter(
+            "reelspace_replica_events",
+            "Times that a server of shards was doubted, out, or back; and its calls asked of others",
+            ["replica", "event"],
+            registry=self._registry,
+        )
+        self._replicas_out = Gauge(
+            "reelspace_replica_shards_out", "Shards that are not asked of a server", ["replica"], registry=self._registry
+        )
         self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._outcomes: dict[tuple[str, str, str], tuple[Counter, Histogram | None]] = {}
 
@@ -55,6 +66,12 @@ class Metrics:
     def count_shard(self, seconds: float) -> None:
         """Count one search of one shard."""
         self._shard.observe(seconds)
+
+    def count_replica(self, address: str, event: Event) -> None:
+        """Count what became of a server of shards, or of a call of it."""
+        self._replica_events.labels(address, event).inc()
+        if event in ("out", "back"):
+            self._replicas_out.labels(address).inc(1 if event == "out" else -1)
 
     def count_inference(self, model: str, version: str, outcome: str, seconds: float) -> None:
         """Count one inference of a promoted model by what became of it; its time where it was answered."""

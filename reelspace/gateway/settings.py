@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from reelspace.core.settings import Settings
 from reelspace.gateway.http2.settings import Http2Settings
 from reelspace.search.access.fanout import FanoutSettings
+from reelspace.search.access.replicas import ReplicaSettings
 from reelspace.serving.endpoint_settings import EndpointSettings
 
 
@@ -38,7 +39,9 @@ class GatewaySettings(Settings):
     )
     triton_grpc: Address | None = Field(None, description="host:port of Triton's gRPC, for shards and the text encoder; None without.")
     triton_http: Address | None = Field(None, description="host:port of Triton's HTTP, for the V2 protocol; None without.")
-    triton_replicas: tuple[Address, ...] = Field((), description="host:port of the gRPC of further Tritons, each with every shard.")
+    triton_replicas: tuple[Address, ...] = Field(
+        (), description="host:port of the gRPC of further Tritons, each with every shard and encoder."
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     grpc_port: int | None = Field(None, ge=0, le=65_535, description="Port for gRPC; 0 takes a free one; None leaves gRPC out.")
@@ -52,6 +55,9 @@ class GatewaySettings(Settings):
     http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
     v2: EndpointSettings = Field(default_factory=EndpointSettings, description="How long inferences take, and what clients may hold.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
+    replicas: ReplicaSettings = Field(
+        default_factory=ReplicaSettings, description="When another server of a shard is asked, and when one is asked no more."
+    )
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
     drain_s: float = Field(0.0, ge=0, le=600, description="At the end, be unready for so long before taking nothing more, seconds.")
     shutdown_s: float = Field(10.0, gt=0, le=600, description="Longest wait for running requests at the end, seconds.")

@@ -12,6 +12,7 @@ from reelspace.core.store import Store
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.search.access.backend import Surroundings
 from reelspace.search.access.local_backend import LocalBackend
+from reelspace.search.access.replicas import Event
 from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
 from reelspace.search.access.triton_backend import TritonBackend
@@ -21,7 +22,9 @@ from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.storage.layout import SpacePointer
 
-Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Surroundings]]
+Tell: TypeAlias = Callable[[str, Event], None]
+"""Hears what becomes of servers of shards: the address of one, and the event."""
+Connect: TypeAlias = Callable[[Tell], AbstractAsyncContextManager[Surroundings]]
 """Makes the connections in the event loop that will use them; they end with the context."""
 
 
@@ -29,15 +32,26 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
     """Give what connects a gateway as its settings say."""
 
     @asynccontextmanager
-    async def connect() -> AsyncIterator[Surroundings]:
+    async def connect(tell: Tell) -> AsyncIterator[Surroundings]:
         # A gRPC channel belongs to the event loop that it is made in.
         addresses = [*([settings.triton_grpc] if settings.triton_grpc else []), *settings.triton_replicas]
         clients = [triton.InferenceServerClient(address, channel_args=CHANNEL_OPTIONS) for address in addresses]
         local = LocalBackend(store, _hosting(settings, store)) if settings.backend == "local" else None
-        first = clients[0] if clients else None
+
+        def told(place: int, event: Event) -> None:
+            tell(addresses[place], event)
+
+        def encoders(pointer: SpacePointer) -> Mapping[str, Encoder]:
+            version = pointer.encoders.get(MODEL)
+            if not clients or version is None:
+                return {}
+            return {MODEL: TextEncoder(clients, version, pointer.space_id, settings.replicas, told)}
+
+        remote = TritonBackend(store, clients, publish_followed, settings.replicas, told)
         try:
-            yield Surroundings(local or TritonBackend(store, clients, publish_followed), lambda pointer: _encoders(first, pointer))
+            yield Surroundings(local or remote, encoders)
         finally:
+            remote.close_all()
             if local:
                 await local.close_all()
             for client in clients:
@@ -50,8 +64,3 @@ def _hosting(settings: GatewaySettings, store: Store) -> Hosting:
     # A look at a directory costs microseconds; at another store it would cost more than a search, and the poll has to do.
     placement = Placement(mapped_in=None if settings.mapped_in is None else Path(settings.mapped_in))
     return Hosting(placement, looks_first=settings.share_ports and isinstance(store, LocalStore))
-
-
-def _encoders(client: triton.InferenceServerClient | None, pointer: SpacePointer) -> Mapping[str, Encoder]:
-    version = pointer.encoders.get(MODEL)
-    return {} if client is None or version is None else {MODEL: TextEncoder(client, version, pointer.space_id)}

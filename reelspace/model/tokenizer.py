@@ -74,7 +74,11 @@ class Tokenizer:
 
     def encode_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Give token ids, padded with 0 and cut to the length, and which of them are present."""
-        ids_BL, _ = self.encode_starts_BL(texts)
+        ids_BL = np.full((len(texts), self.length), PAD, dtype=np.int32)
+        # Without offsets, which cost as much as the tokens.
+        for row, encoding in enumerate(self._engine.encode_batch_fast([self._cleaned(text) for text in texts])):
+            ids = encoding.ids[: self.length]
+            ids_BL[row, : len(ids)] = ids
         return ids_BL, ids_BL != PAD
 
     def encode_starts_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -105,8 +105,16 @@ def frames_mask(tensors: Mapping[str, Tensor]) -> NDArray[np.bool_]:
     return mask_BF
 
 
-def text_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[str, NDArray[Any]]:
-    """Make the inputs of a text encoder's graph.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a request brings to a graph: its words, a text per row, and the graph's inputs but for the tokens of those."""
+
+    texts: Sequence[str]
+    inputs: Mapping[str, NDArray[Any]]
+
+
+def prepared_texts(tensors: Mapping[str, Tensor]) -> Prepared:
+    """Read a request of a text encoder.
 
     Raises:
         WireError: a text is empty, too long, or not UTF-8; names the row.
@@ -115,15 +123,11 @@ def text_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[s
     for row, text in enumerate(texts):
         if not text:
             raise WireError("TEXT", f"row {row} is empty; expected words to embed")
-    text_BL, text_mask_BL = tokenizer.encode_BL(texts)
-    for row, present_L in enumerate(text_mask_BL):
-        if not present_L.any():
-            raise WireError("TEXT", f"row {row} has no character that the model reads")
-    return {"text": text_BL, "text_mask": text_mask_BL}
+    return Prepared(texts, {})
 
 
-def video_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[str, NDArray[Any]]:
-    """Make the inputs of a video encoder's graph.
+def prepared_videos(tensors: Mapping[str, Tensor]) -> Prepared:
+    """Read a request of a video encoder.
 
     Raises:
         WireError: a text is too long or not UTF-8, or a row has neither frames nor sound nor words.
@@ -134,16 +138,50 @@ def video_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[
     for row, text in enumerate(texts):
         if not (text or audio_mask_B[row] or mask_BF[row].any()):
             raise WireError("FRAMES", f"row {row} is empty: expected frames, sound (with AUDIO_MASK true) or words")
-    text_BL, text_mask_BL = tokenizer.encode_BL(texts)
-    audio_BS = np.where(audio_mask_B[:, None], tensors["AUDIO"], np.int16(0))
-    return {
-        "frames": np.where(mask_BF[:, :, None, None, None], tensors["FRAMES"], np.uint8(0)),
+    frames_BFHWC, audio_BS = tensors["FRAMES"], tensors["AUDIO"]
+    inputs = {
+        "frames": frames_BFHWC if mask_BF.all() else np.where(mask_BF[:, :, None, None, None], frames_BFHWC, np.uint8(0)),
         "frames_mask": mask_BF,
-        "audio": audio_BS,
+        "audio": audio_BS if audio_mask_B.all() else np.where(audio_mask_B[:, None], audio_BS, np.int16(0)),
         "audio_mask": audio_mask_B,
-        "text": text_BL,
-        "text_mask": text_mask_BL,
     }
+    return Prepared(texts, inputs)
+
+
+def unreadable(text_mask_BL: NDArray[np.bool_]) -> WireError | None:
+    """Give the error of the first text of which a text encoder reads nothing."""
+    empty_rows = np.flatnonzero(~text_mask_BL.any(axis=1))
+    return WireError("TEXT", f"row {empty_rows[0]} has no character that the model reads") if len(empty_rows) else None
+
+
+def joined_inputs(parts: Sequence[Prepared], text_BL: NDArray[np.int32], text_mask_BL: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Put the rows of several requests together as a graph's inputs.
+
+    Args:
+        text_BL, text_mask_BL: tokens of the texts of all rows.
+    """
+    first, *others = parts
+    inputs = {name: np.concatenate([part.inputs[name] for part in parts]) if others else rows for name, rows in first.inputs.items()}
+    return {**inputs, "text": text_BL, "text_mask": text_mask_BL}
+
+
+def text_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[str, NDArray[Any]]:
+    """Make the inputs of a text encoder's graph.
+
+    Raises:
+        WireError: a text is empty, too long, or not UTF-8, or nothing of it can be read; names the row.
+    """
+    prepared = prepared_texts(tensors)
+    text_BL, text_mask_BL = tokenizer.encode_BL(prepared.texts)
+    if error := unreadable(text_mask_BL):
+        raise error
+    return joined_inputs([prepared], text_BL, text_mask_BL)
+
+
+def video_inputs(tensors: Mapping[str, Tensor], tokenizer: TextEncoder) -> dict[str, NDArray[Any]]:
+    """Make the inputs of a video encoder's graph; raises as `prepared_videos`."""
+    prepared = prepared_videos(tensors)
+    return joined_inputs([prepared], *tokenizer.encode_BL(prepared.texts))
 
 
 def _texts(text_B1: Tensor) -> list[str]:

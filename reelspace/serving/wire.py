@@ -203,7 +203,7 @@ def _encode(head: dict[str, Any], key: str, tensors: Mapping[str, Tensor], binar
     for name, tensor in tensors.items():
         part: dict[str, Any] = {"name": name, "datatype": datatype_of(tensor), "shape": list(tensor.shape)}
         if binary[name]:
-            raws.append(raw_of_tensor(tensor))
+            raws.append(_bytes_of(tensor))
             part["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
             part["data"] = [_text(value) for value in tensor.reshape(-1)] if tensor.dtype == np.object_ else tensor.reshape(-1).tolist()
@@ -212,6 +212,13 @@ def _encode(head: dict[str, Any], key: str, tensors: Mapping[str, Tensor], binar
     if not raws:
         return Message(encoded, {"Content-Type": JSON_TYPE})
     return Message(b"".join([encoded, *raws]), {"Content-Type": BINARY_TYPE, HEAD_LENGTH: str(len(encoded))})
+
+
+def _bytes_of(tensor: Tensor) -> bytes | memoryview:
+    """Give what `raw_of_tensor` gives, without a copy where the tensor's own memory is that."""
+    if tensor.dtype == np.object_ or not tensor.size or not tensor.flags.c_contiguous:
+        return raw_of_tensor(tensor)
+    return tensor.data.cast("B")
 
 
 def _text(value: bytes) -> str:

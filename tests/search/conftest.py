@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -166,10 +166,13 @@ def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> tup
 
 
 @contextmanager
-def started_gateway(store_url: str, triton: TritonProcess, log: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def started_gateway(
+    store_url: str, triton: TritonProcess, log: Path, replicas: Sequence[TritonProcess] = ()
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Start the gateway process and wait for its line."""
     command = [sys.executable, "-m", "reelspace.gateway", "--store", store_url, "--port", "0"]
     command += ["--triton-grpc", f"127.0.0.1:{triton.grpc_port}", "--triton-http", f"127.0.0.1:{triton.http_port}"]
+    command += ["--triton-replicas", *(one.grpc_address for one in replicas)] if replicas else []
     with log.open("wb") as errors:
         process = child(command, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None

@@ -6,8 +6,9 @@ Times count from the moment at which a request was due, so a sender that is late
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import grpc
 import numpy as np
 
 MAX_WAITING = 1000
+WRONG = 599
 ANSWER_S = 30.0
 KEPT_S = 2.0
 
@@ -116,18 +118,23 @@ class HttpFace:
 
     async def ask(self) -> tuple[int, str | None]:
         """Send one of the bodies."""
-        reader, writer = await self._connection()
-        writer.write(random.choice(self._requests))
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-        await reader.readexactly(int(fields["content-length"]))
-        self._idle.append((time.monotonic(), reader, writer))
-        return int(head.split(" ", 2)[1]), fields.get("retry-after")
+        status, fields, _ = await self._sent(random.randrange(len(self._requests)))
+        return status, fields.get("retry-after")
 
     async def close(self) -> None:
         """Close what is idle."""
         for _, _, writer in self._idle:
             writer.close()
+
+    async def _sent(self, number: int) -> tuple[int, dict[str, str], bytes]:
+        """Send the body of a number; gives status, header fields and body."""
+        reader, writer = await self._connection()
+        writer.write(self._requests[number])
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = await reader.readexactly(int(fields["content-length"]))
+        self._idle.append((time.monotonic(), reader, writer))
+        return int(head.split(" ", 2)[1]), fields, body
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Give the one that was used last, or a new one: the server closes those that are idle."""
@@ -137,6 +144,22 @@ class HttpFace:
                 return reader, writer
             writer.close()
         return await asyncio.open_connection(self._place.hostname, self._place.port)
+
+
+class CheckedFace(HttpFace):
+    """An `HttpFace` that knows what every body is to be answered with."""
+
+    def __init__(self, url: str, path: str, bodies: Sequence[bytes], is_right: Callable[[int, bytes], bool]) -> None:
+        super().__init__(url, path, bodies)
+        self._is_right = is_right
+
+    async def ask(self) -> tuple[int, str | None]:
+        """Send one of the bodies; WRONG is the status of another answer than it is to have."""
+        number = random.randrange(len(self._requests))
+        status, fields, body = await self._sent(number)
+        if status == HTTPStatus.OK and not self._is_right(number, body):
+            return WRONG, None
+        return status, fields.get("retry-after")
 
 
 class GrpcFace:

@@ -87,6 +87,7 @@ class CollectionService:
 
     def use_encoders(self, encoders: Mapping[str, Encoder]) -> None:
         """Put words into the space of the vectors through these models from now on."""
+        self._close_encoders()
         self._targets = Targets(self.fields, encoders, self._look_up)
 
     async def query(self, request: QueryRequest, timeout_s: float) -> QueryResult:
@@ -198,7 +199,12 @@ class CollectionService:
     async def close(self) -> None:
         """Finish writes that were taken, and ask no more."""
         self.tally.close()
+        self._close_encoders()
         await self._writes.close()
+
+    def _close_encoders(self) -> None:
+        for encoder in self._targets.encoders.values():
+            encoder.close()
 
     async def _search(self, request: QueryRequest, k: int, selection: Selection, deadline: Deadline, timeout_s: float) -> Found:
         vector_D, excluded = await self._targets.resolve(request, timeout_s)

@@ -30,6 +30,9 @@ class Encoder(Protocol):
     async def encode(self, text: str, timeout_s: float) -> Floats:
         """Give the vector of a text; ModelRefused where it can read nothing of it."""
 
+    def close(self) -> None:
+        """Look after its servers no more; what is asked is still answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:

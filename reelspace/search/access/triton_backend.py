@@ -1,7 +1,7 @@
 """Shards as models of Triton servers: the promoted collection's at its generations, those of collections that clients made following."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import tritonclient.grpc.aio as triton
@@ -10,6 +10,7 @@ from tritonclient.utils import InferenceServerException
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.log import log
 from reelspace.core.store import Store
+from reelspace.search.access.replicas import ReplicaSettings, Told, untold
 from reelspace.search.access.shard_client import ShardClient, ShardFailed
 from reelspace.search.access.triton_shard import TritonShard
 from reelspace.search.storage.followed import FOLLOWED_VERSION, followed_key
@@ -25,7 +26,12 @@ class TritonBackend:
     """Finds the models by their names on every replica, and has those of collections that clients made loaded where they are not."""
 
     def __init__(
-        self, store: Store, replicas: Sequence[triton.InferenceServerClient], publish: Callable[[Store, Collection], object]
+        self,
+        store: Store,
+        replicas: Sequence[triton.InferenceServerClient],
+        publish: Callable[[Store, Collection], object],
+        settings: ReplicaSettings | None = None,
+        tell: Told = untold,
     ) -> None:
         """Ask nothing yet.
 
@@ -36,6 +42,10 @@ class TritonBackend:
         self._store = store
         self._replicas = tuple(replicas)
         self._publish = publish
+        self._settings = settings
+        self._tell = tell
+        self._open: dict[str, list[TritonShard]] = {}
+        self._loading: set[asyncio.Task[str]] = set()
 
     async def open(self, collection: Collection) -> Sequence[ShardClient]:
         """Give clients of every shard's model.
@@ -49,15 +59,24 @@ class TritonBackend:
         current = await asyncio.to_thread(read_file, self._store, CurrentGenerations, key)
         models = [shard_model(name, shard) for shard in range(collection.num_shards)]
         if not await self._is_client_made(name):
-            return [TritonShard(self._replicas, model, current.shards[str(shard)].generation) for shard, model in enumerate(models)]
+            return self._shards(name, {model: current.shards[str(shard)].generation for shard, model in enumerate(models)})
         await asyncio.to_thread(self._publish, self._store, collection)
-        errors = [error for error in await asyncio.gather(*(self._load(replica, models) for replica in self._replicas)) if error]
-        if len(errors) == len(self._replicas):
-            raise ShardFailed(f"no Triton could load {name}: {errors[0]}")
-        return [TritonShard(self._replicas, model, FOLLOWED_VERSION) for model in models]
+        await self._load_somewhere(name, models)
+        return self._shards(name, dict.fromkeys(models, FOLLOWED_VERSION))
+
+    def _shards(self, full_name: str, generations: Mapping[str, int]) -> list[TritonShard]:
+        self._let_go(full_name)
+        made = [TritonShard(self._replicas, model, number, self._settings, self._tell) for model, number in generations.items()]
+        self._open[full_name] = made
+        return made
+
+    def _let_go(self, full_name: str) -> None:
+        for shard in self._open.pop(full_name, []):
+            shard.close()
 
     async def close(self, collection: Collection) -> None:
         """Let go; the models of a collection that no name means any more are unloaded, others belong to every gateway."""
+        self._let_go(collection.full_name)
         try:
             names = await asyncio.to_thread(read_or_default, self._store, Names, NAMES_KEY)
             if collection.full_name in names.collections.values() or not await self._follows(collection.full_name):
@@ -70,12 +89,32 @@ class TritonBackend:
                 model = shard_model(collection.full_name, shard)
                 await _told(replica.unload_model(model, client_timeout=LOAD_S), f"unload {model}")
 
+    def close_all(self) -> None:
+        """Ask nothing more."""
+        for full_name in list(self._open):
+            self._let_go(full_name)
+
     async def _is_client_made(self, full_name: str) -> bool:
         names = await asyncio.to_thread(read_or_default, self._store, Names, NAMES_KEY)
         return full_name in names.collections.values() or await self._follows(full_name)
 
     async def _follows(self, full_name: str) -> bool:
         return await asyncio.to_thread(self._store.exists, followed_key(full_name, 0))
+
+    async def _load_somewhere(self, full_name: str, models: Sequence[str]) -> None:
+        """Return when a replica has the models, and the others have them too or took READY_S longer: those are asked when they have."""
+        loading = [asyncio.create_task(self._load(replica, models)) for replica in self._replicas]
+        self._loading.update(loading)
+        for task in loading:
+            task.add_done_callback(self._loading.discard)
+        errors = []
+        for ended in asyncio.as_completed(loading):
+            error = await ended
+            if not error:
+                await asyncio.wait(loading, timeout=READY_S)
+                return
+            errors.append(error)
+        raise ShardFailed(f"no Triton could load {full_name}: {errors[0]}")
 
     async def _load(self, replica: triton.InferenceServerClient, models: Sequence[str]) -> str:
         """Load what is not ready; gives what went wrong."""

@@ -1,8 +1,8 @@
 """A shard as a model of one or several Triton servers, each of which has all of its rows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import tritonclient.grpc.aio as triton
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from reelspace.search.access.current_request import trace_headers
+from reelspace.search.access.replicas import Replicas, ReplicaSettings, Told, untold
 from reelspace.search.access.shard_client import ModelRefused, ShardFailed, ShardTimeout
 from reelspace.search.compute.calls import Sync, decode_answer, encode_call
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
@@ -24,28 +25,43 @@ CHANNEL_OPTIONS: Final = [
 ]
 FIRST_PAUSE_S: Final = 0.001
 LAST_PAUSE_S: Final = 0.05
+PROBE_S: Final = 10.0
 _DATATYPES: Final = {
     np.dtype(np.float32): "FP32",
     np.dtype(np.int32): "INT32",
     np.dtype(np.uint64): "UINT64",
     np.dtype(np.object_): "BYTES",
 }
-T = TypeVar("T")
 
 
 class TritonShard:
-    """A shard served as a Triton model, pinned to one generation; replicas take turns, and stand in for one that fails."""
+    """A shard served as a Triton model, pinned to one generation; replicas stand in for one that fails or keeps silent."""
 
-    def __init__(self, replicas: Sequence[triton.InferenceServerClient], model: str, generation: int) -> None:
-        self._replicas = tuple(replicas)
+    def __init__(
+        self,
+        replicas: Sequence[triton.InferenceServerClient],
+        model: str,
+        generation: int,
+        settings: ReplicaSettings | None = None,
+        tell: Told = untold,
+    ) -> None:
+        self._replicas = Replicas(tuple(replicas), self._probe, settings, tell)
         self._model = model
         self._version = str(generation)
-        self._turn = 0
+        self._wanted = 0
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._replicas.close()
 
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
         """Search several queries at once."""
         inputs, wanted = query_tensors(queries), wanted_outputs(queries)
-        result = await self._any(lambda replica, left_s: infer(replica, self._model, self._version, inputs, wanted, left_s), timeout_s)
+
+        async def ask(replica: triton.InferenceServerClient, left_s: float) -> Any:
+            return await infer(replica, self._model, self._version, inputs, wanted, left_s)
+
+        result = await self._replicas.ask(ask, timeout_s)
         return answer_of({name: result.as_numpy(name) for name in wanted})
 
     def search_now(self, queries: Sequence[ShardQuery]) -> None:
@@ -57,33 +73,26 @@ class TritonShard:
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""
         call = encode_call(request)
-        return decode_answer(await self._any(lambda replica, left_s: self._call(replica, call, left_s), timeout_s))
+        return decode_answer(await self._replicas.ask(lambda replica, left_s: self._call(replica, call, left_s), timeout_s))
 
     async def sync(self, number: int, timeout_s: float) -> None:
-        """Return when every replica has applied a log number."""
-        await asyncio.gather(*(self._sync(replica, number, timeout_s) for replica in self._replicas))
+        """Return when every replica that is asked has applied a log number; one that has not in time is asked again when it has."""
+        self._wanted = max(self._wanted, number)
+        await self._replicas.each(lambda replica, left_s: self._applied(replica, lambda: number, left_s), timeout_s)
 
-    async def _any(self, ask: Callable[[triton.InferenceServerClient, float], Awaitable[T]], timeout_s: float) -> T:
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        self._turn += 1
-        for attempt in range(len(self._replicas)):
-            replica = self._replicas[(self._turn + attempt) % len(self._replicas)]
-            try:
-                return await ask(replica, max(0.001, deadline_s - asyncio.get_running_loop().time()))
-            except ShardFailed:
-                if attempt + 1 == len(self._replicas):
-                    raise
-        raise AssertionError("unreachable: the last try returns or raises")
+    async def _probe(self, replica: triton.InferenceServerClient) -> None:
+        """Make a replica answer, and wait until it has what every other one was waited for to have."""
+        await self._applied(replica, lambda: self._wanted, PROBE_S)
 
-    async def _sync(self, replica: triton.InferenceServerClient, number: int, timeout_s: float) -> None:
+    async def _applied(self, replica: triton.InferenceServerClient, number: Callable[[], int], timeout_s: float) -> None:
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        call, pause_s = encode_call(Sync(number)), FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         while True:
             left_s = deadline_s - asyncio.get_running_loop().time()
             if left_s <= 0:
-                raise ShardTimeout(f"{self._model} did not apply number {number} of its log within {timeout_s:.3g} s")
-            applied = decode_answer(await self._call(replica, call, left_s))
-            if isinstance(applied, int) and applied >= number:
+                raise ShardTimeout(f"{self._model} did not apply number {number()} of its log within {timeout_s:.3g} s")
+            applied = decode_answer(await self._call(replica, encode_call(Sync(number())), left_s))
+            if isinstance(applied, int) and applied >= number():
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LAST_PAUSE_S)

@@ -22,7 +22,7 @@ def connect_to(backend: Backend, encoders: Mapping[str, Encoder] | None = None) 
     """Stand in front of a backend, and of the encoders of words that there are."""
 
     @asynccontextmanager
-    async def connect():  # type: ignore[no-untyped-def]
+    async def connect(_tell):  # type: ignore[no-untyped-def]
         yield Surroundings(backend, lambda _pointer: encoders or {})
 
     return connect

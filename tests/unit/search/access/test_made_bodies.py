@@ -62,9 +62,15 @@ def compare(name: str, num_bodies: int, start: int = 0) -> "Counter[str]":
             elif refusal is None:
                 told["good"] += 1
             else:
-                assert any(reason in str(refusal) for reason in BEYOND), (str(refusal), body)
+                assert is_beyond(str(refusal), body), (str(refusal), body)
                 told["beyond"] += 1
     return told
+
+
+def is_beyond(refusal: str, body: Any) -> bool:
+    """Tell whether a refusal is for what JSON Schema cannot say; which characters are letters it can only of ASCII."""
+    strange_letter = "expected a key as" in refusal and not orjson.dumps(body).isascii()
+    return strange_letter or any(reason in refusal for reason in BEYOND)
 
 
 @pytest.mark.parametrize("name", [name for name in PARSERS if name not in MADE_OF_OTHERS])

@@ -64,3 +64,5 @@ class Constant:
 
     async def encode(self, text: str, timeout_s: float) -> np.ndarray:  # type: ignore[type-arg]
         return self.vector_D
+
+    def close(self) -> None: ...
