@@ -2,22 +2,28 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from reelspace.core.errors import OutputOccupied
 
+LOOK_S: Final = 0.02
+
 
 @contextmanager
-def locked_directory(directory: Path) -> Iterator[None]:
+def locked_directory(directory: Path, patience_s: float = 0.0) -> Iterator[None]:
     """Hold `<directory>/.lock` while the block runs; the kernel lets go when the process ends, however it ends.
+
+    Args:
+        patience_s: seconds to wait for another process that may be about to end.
 
     Raises:
         OutputOccupied: another process holds it; the message gives its pid.
     """
-    with _held(directory) as file:
+    with _held(directory, time.monotonic() + patience_s) as file:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -25,27 +31,35 @@ def locked_directory(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(directory: Path) -> Iterator[TextIO]:
+def _held(directory: Path, deadline_s: float) -> Iterator[TextIO]:
     path = directory / ".lock"
     while True:
         directory.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
-            _lock(file, directory)
+            _lock(file, directory, deadline_s)
             if _is_at(file, path):
                 yield file
                 return
             # The holder before removed the directory while this file was being opened: this lock guards nothing.
 
 
-def _lock(file: TextIO, directory: Path) -> None:
+def _lock(file: TextIO, directory: Path, deadline_s: float) -> None:
+    while not _is_taken(file):
+        if time.monotonic() >= deadline_s:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise OutputOccupied(
+                f"another reelspace process works in {directory} (pid {holder}): wait for it, stop it, or choose another directory"
+            )
+        time.sleep(LOOK_S)
+
+
+def _is_taken(file: TextIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        raise OutputOccupied(
-            f"another reelspace process works in {directory} (pid {holder}): wait for it, stop it, or choose another directory"
-        ) from error
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_at(file: TextIO, path: Path) -> bool:

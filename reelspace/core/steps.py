@@ -24,7 +24,7 @@ from reelspace.core.keys import PRIVATE, checked_key
 from reelspace.core.local_store import LocalStore
 from reelspace.core.locks import locked_directory
 from reelspace.core.log import log
-from reelspace.core.processes import die_with
+from reelspace.core.processes import GRACE_S, die_with
 from reelspace.core.program import EXIT_INTERRUPTED
 from reelspace.core.settings import Settings, changes, identity
 from reelspace.core.step_records import JournalEntry, Origin, Outcome, StepRecords, write_journal
@@ -34,6 +34,7 @@ from reelspace.core.store import Store, open_store
 STORE_VARIABLE = "REELSPACE_STORE"
 RUN_ID_VARIABLE = "REELSPACE_RUN_ID"
 SUPERVISOR_VARIABLE = "REELSPACE_SUPERVISOR_PID"
+ENDING_S = GRACE_S + 2.0
 _EXIT_TERMINATED = 143
 
 SaveSets = Callable[[Mapping[str, Mapping[str, str]]], Mapping[str, str]]
@@ -224,7 +225,8 @@ def _work_directory(store: Store, key: str) -> Iterator[Path]:
     else:
         base = Path(tempfile.gettempdir()) / f"reelspace-{os.getuid()}" / hashlib.sha256(store.url.encode()).hexdigest()[:16]
     work = base / "work" / key
-    with locked_directory(work):
+    # The same step of a runner that was killed just now ends within its grace time.
+    with locked_directory(work, ENDING_S):
         try:
             yield work
         finally:

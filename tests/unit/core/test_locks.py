@@ -34,6 +34,16 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
             assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
 
 
+def test_a_process_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER.replace("60", "0.5"), str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(OutputOccupied), locked_directory(tmp_path, 0.1):
+            pass
+        with locked_directory(tmp_path, 10.0):
+            assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_the_lock_is_free_again_after_the_block_and_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked_directory(tmp_path / "new/deep"):
         raise ZeroDivisionError
