@@ -66,6 +66,11 @@ class Server:
         self._triton.stop()
         self._triton = self._started()
 
+    def restart(self) -> None:
+        """End the server as an upgrade does, when what it is at is answered, and start another."""
+        self._triton.stop()
+        self._triton = self._started()
+
     def kill_shard(self, model: str) -> None:
         """End the process of one shard at once, and load it again: the server does not start another by itself."""
         os.kill(process_of(self._triton, model), signal.SIGKILL)

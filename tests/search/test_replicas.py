@@ -21,6 +21,7 @@ from reelspace.search.measure import Gallery
 
 from .conftest import promote_rows, started_gateway, unit
 from .open_loop import CheckedFace, Seen, Sender
+from .slow_proxy import SlowProxy, slow_proxy
 from .test_faults import frozen, parent_of, process_of
 from .test_killed_tritons import Server, kept_ports
 
@@ -34,6 +35,7 @@ MADE = "things"
 class Replicated:
     store: LocalStore
     servers: list[Server]
+    proxy: SlowProxy
     url: str
     gallery: Gallery
     queries_QD: NDArray[np.float32]
@@ -67,9 +69,9 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]
         for place in range(2):
             servers.append(Server(store, kept_ports(), root / f"triton-{place}.log", patch))
             stack.callback(servers[-1].stop)
-        first, *others = (server.triton for server in servers)
-        url, _ = stack.enter_context(started_gateway(store.url, first, root / "gateway.log", others))
-        yield Replicated(store, servers, url, gallery, queries_QD, np.sort(gallery.ids_N[best_QK], axis=1))
+        proxy = stack.enter_context(slow_proxy(servers[1].triton.grpc_address))
+        url, _ = stack.enter_context(started_gateway(store.url, servers[0].triton, root / "gateway.log", [proxy.address]))
+        yield Replicated(store, servers, proxy, url, gallery, queries_QD, np.sort(gallery.ids_N[best_QK], axis=1))
 
 
 @contextmanager
@@ -163,6 +165,18 @@ def test_losing_a_replica_fails_no_query(replicated: Replicated, num_kills: int)
     assert max(back_s) < BACK_S
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("num_restarts", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_restarting_servers_in_turn_fails_no_query(replicated: Replicated, num_restarts: int) -> None:
+    with asking(replicated) as load:
+        time.sleep(1)
+        for number in range(num_restarts):
+            replicated.servers[number % 2].restart()
+            until(replicated, 0, BACK_S)
+            time.sleep(1)
+    print(f"{load.check()} queries, 0 failed, {num_restarts} restarts")
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("num_freezes", [1, pytest.param(10, marks=pytest.mark.long)])
 def test_a_frozen_replica_is_out_within_seconds_and_back_when_it_answers(replicated: Replicated, num_freezes: int) -> None:
@@ -185,6 +199,27 @@ def test_a_frozen_replica_is_out_within_seconds_and_back_when_it_answers(replica
     print(f"{told}; p99 {np.median(usual_ms):.1f} ms before, {np.median(frozen_ms):.1f} ms from then on for 5 s")
     assert max(out_s) < OUT_S
     # Two shards, each asked apart.
+    assert hedged <= 0.05 * 2 * num
+
+
+@pytest.mark.timeout(120)
+def test_a_replica_that_answers_half_a_second_later_is_out_within_seconds_and_back_when_it_is_fast(replicated: Replicated) -> None:
+    hedged = replicated.events("hedged")
+    with asking(replicated) as load:
+        time.sleep(3)
+        slow_s, replicated.proxy.delay_s = load.now_s(), 0.5
+        try:
+            out_s = until(replicated, 2, 10)
+            time.sleep(2)
+        finally:
+            replicated.proxy.delay_s = 0.0
+        back_s = until(replicated, 0, 10)
+        time.sleep(1)
+    num = load.check()
+    hedged = replicated.events("hedged") - hedged
+    told = f"{num} queries, 0 failed; out after {out_s:.2f} s, back after {back_s:.2f} s, {hedged / num:.1%} asked twice"
+    print(f"{told}; p99 {1e3 * load.p99_s(slow_s - 3, slow_s):.1f} ms before, {1e3 * load.p99_s(slow_s, slow_s + 5):.1f} ms from then on")
+    assert out_s < OUT_S
     assert hedged <= 0.05 * 2 * num
 
 
