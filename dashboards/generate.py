@@ -105,6 +105,12 @@ LIFE: Final = (
         "By real requests; Triton calls a model ready whose process is gone.",
     ),
     Panel(
+        "Versions that are rolled out",
+        "short",
+        ((f"max by (model) (reelspace_rollout_candidate{{{MODEL}}})", legend("model")),),
+        "0: none. What a candidate answers is among the requests, by version.",
+    ),
+    Panel(
         "Repairs",
         "short",
         ((f"sum by (model, outcome) (increase(reelspace_model_repairs_total{{{MODEL}}}[1h]))", legend("model, outcome")),),

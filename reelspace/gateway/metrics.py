@@ -29,6 +29,9 @@ class Metrics:
             "reelspace_inference_seconds", "Time of one inference", ["model", "version"], buckets=SECONDS, registry=self._registry
         )
         self._running = Gauge("reelspace_inferences_running", "Inferences that Triton has now", ["model"], registry=self._registry)
+        self._rollout = Gauge(
+            "reelspace_rollout_candidate", "Version that takes the place of another now, 0 for none", ["model"], registry=self._registry
+        )
         self._replica_events = Counter(
             "reelspace_replica_events",
             "Times that a server of shards was doubted, out, or back; and its calls asked of others",
@@ -86,6 +89,10 @@ class Metrics:
     def follow_running(self, model: str, num_running: Callable[[], int]) -> None:
         """Ask for the number of a model's inferences that Triton has whenever the counters are read."""
         self._running.labels(model).set_function(num_running)
+
+    def follow_rollout(self, model: str, candidate: Callable[[], int]) -> None:
+        """Ask for the version of a model that is rolled out whenever the counters are read."""
+        self._rollout.labels(model).set_function(candidate)
 
     def follow_waiting(self, num_waiting: Callable[[], int]) -> None:
         """Ask for the number of waiting queries whenever the counters are read."""

@@ -40,6 +40,7 @@ def v2_endpoint(
     endpoint = Endpoint(upstream, models, settings, _observer(metrics.count_inference), rollouts, is_ending)
     for model in models:
         metrics.follow_running(model, partial(endpoint.num_running, model))
+        metrics.follow_rollout(model, partial(rollouts.candidate, model))
     return endpoint
 
 

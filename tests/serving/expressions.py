@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = {"sum", "min", "by", "rate", "increase", "histogram_quantile", "absent"}
+WORDS = {"sum", "min", "max", "by", "rate", "increase", "histogram_quantile", "absent"}
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,10 @@ class Rolling:
         self.store.put(f"repository/{MODEL}/{version}/behaviour.json", b'{"turn": ')
         return version
 
+    def break_down(self, version: int) -> None:
+        """Let the fault of a version that waits with it show from now on."""
+        self.store.put(f"repository/{MODEL}/{version}/faulty", b"")
+
     def serving(self) -> int:
         return self.world.promoted.versions()[MODEL]
 

@@ -41,6 +41,10 @@ class FollowedRollouts:
         """Give the rollout of a model."""
         return self._models[model].live
 
+    def candidate(self, model: str) -> int:
+        """Give the version that takes the place of another now, 0 where none does."""
+        return self._models[model].candidate
+
     def use_pointer(self, point: Callable[[str, int], None]) -> None:
         """Have a function called with the version that requests of a model go to from now on."""
         self._point = point
@@ -106,6 +110,10 @@ class _Followed:
         self.told: tuple[int, str] | None = None
         self._rollout: Rollout | None = None
         self._alive_at_s = 0.0
+
+    @property
+    def candidate(self) -> int:
+        return 0 if self._rollout is None or self._rollout.stage in ENDED else self._rollout.candidate
 
     def is_news(self, rollout: Rollout) -> bool:
         before = self._rollout

@@ -1,6 +1,7 @@
 """A backend of the tests: turns X by an angle, and names its version in every row. What else it does, its version's file says.
 
-behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan", "shape", "error" or "death", "after": rows before it shows}.
+behaviour.json: {"turn": degrees, "row_ms": time per row, "fault": "nan", "shape", "error" or "death", "waits": for a file `faulty` beside
+it}.
 Probes, whose X is all ones, never show a fault.
 """
 
@@ -18,8 +19,8 @@ class TritonPythonModel:
         directory = Path(args["model_repository"]) / args["model_version"]
         self._version = int(args["model_version"])
         self._space = json.loads((directory / "version.json").read_text())["space_id"].encode()
-        self._behaviour = {"turn": 0.0, "row_ms": 2.0, "fault": "", "after": 0} | json.loads((directory / "behaviour.json").read_text())
-        self._num_rows = 0
+        self._behaviour = {"turn": 0.0, "row_ms": 2.0, "fault": "", "waits": False} | json.loads((directory / "behaviour.json").read_text())
+        self._faulty = directory / "faulty"
 
     def execute(self, requests):
         return [self._answer(triton.get_input_tensor_by_name(request, "X").as_numpy()) for request in requests]
@@ -28,8 +29,7 @@ class TritonPythonModel:
         time.sleep(self._behaviour["row_ms"] * len(x) / 1000)
         fault = ""
         if not (x == 1).all():
-            self._num_rows += len(x)
-            fault = self._behaviour["fault"] if self._num_rows > self._behaviour["after"] else ""
+            fault = self._behaviour["fault"] if not self._behaviour["waits"] or self._faulty.exists() else ""
         if fault == "death":
             os._exit(9)
         if fault == "error":

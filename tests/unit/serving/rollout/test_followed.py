@@ -52,9 +52,10 @@ def run(folder: Path, look: Callable[[Gateway], Awaitable[None]]) -> None:
 
 def test_requests_go_where_the_pointer_says_when_the_stage_changes_and_the_promoter_is_told(tmp_path: Path) -> None:
     async def look(gateway: Gateway) -> None:
-        assert gateway.pointed == []
+        assert (gateway.pointed, gateway.rollouts.candidate(MODEL)) == ([], 0)
         gateway.write("canary")
         await gateway.until(lambda: gateway.pointed == [3])
+        assert gateway.rollouts.candidate(MODEL) == 4
         await gateway.until(lambda: gateway.seen().version == 3)
         gateway.promoted = {MODEL: 4}
         await asyncio.sleep(5 * POLL_S)
@@ -62,6 +63,8 @@ def test_requests_go_where_the_pointer_says_when_the_stage_changes_and_the_promo
         gateway.write("flipped")
         await gateway.until(lambda: gateway.pointed == [3, 4])
         await gateway.until(lambda: (gateway.seen().stage, gateway.seen().version) == ("flipped", 4))
+        gateway.write("retired")
+        await gateway.until(lambda: gateway.rollouts.candidate(MODEL) == 0)
 
     run(tmp_path, look)
 
