@@ -149,9 +149,17 @@ class Replicas(Generic[R]):
         """
         trusted = [state for state in self._states if state.is_trusted] or list(self._states)
         tasks = {state: self.start(state, call, timeout_s) for state in trusted}
+        try:
+            await self._all_or_late(tasks, timeout_s)
+        except BaseException:
+            for task in tasks.values():
+                task.cancel()
+            raise
+
+    async def _all_or_late(self, tasks: "dict[_State[R], asyncio.Task[object]]", timeout_s: float) -> None:
         errors: list[BaseException] = []
         deadline_s, late_s = _now_s() + timeout_s, math.inf
-        while tasks and _now_s() < deadline_s:
+        while tasks and _now_s() < min(deadline_s, late_s):
             await asyncio.wait(tasks.values(), timeout=max(0.0, min(deadline_s, late_s) - _now_s()), return_when=asyncio.FIRST_COMPLETED)
             for state, task in [(state, task) for state, task in tasks.items() if task.done()]:
                 del tasks[state]
@@ -161,13 +169,11 @@ class Replicas(Generic[R]):
                 else:
                     self.take(state, error)
                     errors.append(error)
-            if _now_s() >= late_s:
-                # What another one has done by now these should have, too. They are trusted again when they have.
-                for state in tasks:
-                    self.doubt(state)
-                return
         if late_s == math.inf:
             raise _last_of(errors) or ShardTimeout(f"no server answered within {timeout_s:.3g} s")
+        # What another one has done by now these should have, too. They are trusted again when they have.
+        for state in tasks:
+            self.doubt(state)
 
     # What a call that is being answered needs of the servers.
 

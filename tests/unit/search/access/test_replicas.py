@@ -234,6 +234,18 @@ def test_whoever_is_asked_together_need_not_wait_for_one_that_lags() -> None:
     run(go())
 
 
+def test_one_that_has_not_answered_when_the_time_is_over_is_not_trusted_with_what_the_other_has() -> None:
+    async def go() -> None:
+        cluster = made()
+        cluster.servers[1].thawed.clear()
+        start_s = now_s()
+        await cluster.replicas.each(Server.answer, 0.3)
+        assert now_s() - start_s == pytest.approx(0.3, abs=0.01)
+        assert [cluster.replicas.is_trusted(place) for place in range(2)] == [True, False]
+
+    run(go())
+
+
 @pytest.mark.parametrize("num", [1, 2])
 def test_whoever_are_asked_together_and_all_fail_say_so(num: int) -> None:
     async def go() -> None:
