@@ -61,6 +61,9 @@ class _Running:
     def meaning(self, name: str) -> str | None:
         return None if self.catalog is None else self.catalog.meaning(name)
 
+    def recalls(self) -> list[tuple[float, bool]]:
+        return [] if self.catalog is None else self.catalog.recalls()
+
     def num_waiting(self) -> int:
         return 0 if self.catalog is None else self.catalog.num_waiting
 
@@ -85,6 +88,7 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     """
     metrics, running = Metrics(), _Running()
     metrics.follow_waiting(running.num_waiting)
+    metrics.follow_recalls(running.recalls)
     records = Records(metrics, access_log=settings.access_log)
     guard = Guard(Allowance(time.monotonic), running.meaning)
     keys = _followed_keys(settings, guard)

@@ -1,6 +1,7 @@
 """What the gateway counts, for Prometheus. No label holds what clients may choose: collections, keys and ids make no series."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -29,6 +30,14 @@ class Metrics:
             "reelspace_inference_seconds", "Time of one inference", ["model", "version"], buckets=SECONDS, registry=self._registry
         )
         self._running = Gauge("reelspace_inferences_running", "Inferences that Triton has now", ["model"], registry=self._registry)
+        self._least_recall = Gauge(
+            "reelspace_search_recall",
+            "Least share of the 10 nearest that searches of a shard found; NaN where none is known",
+            registry=self._registry,
+        )
+        self._low_recall = Gauge(
+            "reelspace_search_recall_low", "Shards whose searches find clearly less than they should", registry=self._registry
+        )
         self._rollout = Gauge(
             "reelspace_rollout_candidate", "Version that takes the place of another now, 0 for none", ["model"], registry=self._registry
         )
@@ -93,6 +102,11 @@ class Metrics:
     def follow_rollout(self, model: str, candidate: Callable[[], int]) -> None:
         """Ask for the version of a model that is rolled out whenever the counters are read."""
         self._rollout.labels(model).set_function(candidate)
+
+    def follow_recalls(self, recalls: Callable[[], Sequence[tuple[float, bool]]]) -> None:
+        """Ask for what searches of each shard find, and whether that is too little, whenever the counters are read."""
+        self._least_recall.set_function(lambda: min((recall for recall, _ in recalls()), default=math.nan))
+        self._low_recall.set_function(lambda: sum(is_low for _, is_low in recalls()))
 
     def follow_waiting(self, num_waiting: Callable[[], int]) -> None:
         """Ask for the number of waiting queries whenever the counters are read."""

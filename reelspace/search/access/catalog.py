@@ -157,6 +157,12 @@ class Catalog:
         """Give how many queries wait for their turn, those of all collections."""
         return sum(task.result().num_waiting for task in self._services.values() if task.done() and not _failed(task))
 
+    def recalls(self) -> list[tuple[float, bool]]:
+        """Give what searches of each shard found lately of what they should, and whether that is too little; known ones only."""
+        ready = [task.result() for task in self._services.values() if task.done() and not _failed(task)]
+        facts = [one for service in ready for one in service.tally.facts]
+        return [(one.recall, one.has_low_recall) for one in facts if one.recall is not None]
+
     async def exists(self, name: str) -> bool:
         """Tell whether a name means a collection."""
         await self._refresh_if_unknown(name)

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from reelspace.core.log import log
 from reelspace.core.store import Store
 from reelspace.search.access.deadline import Deadline
 from reelspace.search.access.fanout import Fanout, FanoutSettings, Found
@@ -48,6 +49,9 @@ from reelspace.search.storage.payload_path import parse_key
 REST_S: Final = 5.0
 """Without a write for so long, what lies beside a generation goes into the next one, also where it is little."""
 
+TUNED_S: Final = 600.0
+"""So long after a build that was begun since searches found too little none is begun for that again."""
+
 
 class CollectionService:
     """One collection as clients see it. Belongs to one event loop; close it."""
@@ -75,6 +79,7 @@ class CollectionService:
         self._reads = Reads(tuple(shards))
         self._writes = WritePath(collection, shards, store)
         self._targets = Targets(self.fields, encoders, self._look_up)
+        self._not_tuned_before_s: dict[int, float] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -183,10 +188,20 @@ class CollectionService:
     async def overdue(self, timeout_s: float) -> list[int]:
         """Name the shards whose next generation should be built."""
         await self.tally.refresh(timeout_s)
-        return [shard for shard, facts in enumerate(self.tally.facts) if facts.is_overdue or self._is_at_rest(shard, facts)]
+        facts = enumerate(self.tally.facts)
+        return [shard for shard, one in facts if one.is_overdue or self._is_at_rest(shard, one) or self._is_to_be_tuned(shard, one)]
 
     def _is_at_rest(self, shard: int, facts: ShardFacts) -> bool:
         return facts.is_loose and self.tally.is_quiet(shard, REST_S)
+
+    def _is_to_be_tuned(self, shard: int, facts: ShardFacts) -> bool:
+        """Tell whether searches find too little, and a build for that was not begun lately: it may be that none helps."""
+        now_s = asyncio.get_running_loop().time()
+        if not facts.has_low_recall or now_s < self._not_tuned_before_s.get(shard, 0.0):
+            return False
+        self._not_tuned_before_s[shard] = now_s + TUNED_S
+        log("recall_is_low", collection=self.collection.full_name, shard=shard, recall=facts.recall, target=facts.recall_target)
+        return True
 
     async def probe(self, timeout_s: float) -> None:
         """Make every shard, and every encoder, really work; raises what they raise."""

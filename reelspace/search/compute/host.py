@@ -6,7 +6,7 @@ The same class serves in a Triton backend, in the gateway's process and in a cal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,7 +17,8 @@ from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryErro
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
 from reelspace.search.compute.generation import Placement, open_generation
-from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
+from reelspace.search.compute.recall_watch import RecallWatch, Watching
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.ids import Id
@@ -37,6 +38,7 @@ READ_AT_ONCE: Final = 64
 """So few payloads are read ahead at a time, about half a millisecond, that a search hardly waits for them."""
 CHANGE_S: Final = 0.001
 """So long a search waits for a change of the shard before it is left to a thread, whose start takes as long: changes are short."""
+RECALL_S: Final = 60.0
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
 T = TypeVar("T")
@@ -53,6 +55,7 @@ class Hosting:
     Attributes:
         pinned: the generation to serve for good, as a Triton version does; None serves the one that is current and follows it.
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
+        recall_s: seconds between looks at what searches find.
         looks_first: whether `is_behind` looks at the store: where other processes write and nobody tells of it.
     """
 
@@ -60,6 +63,7 @@ class Hosting:
     pinned: ServedGeneration | None = None
     poll_s: float = POLL_S
     looks_first: bool = False
+    recall_s: float = RECALL_S
 
 
 class ShardHost:
@@ -84,6 +88,8 @@ class ShardHost:
         self._refused: tuple[ServedGeneration, float] | None = None
         self._schema_s = 0.0
         self._served, self._shard = self._load()
+        self._watch = RecallWatch()
+        self._watching = Watching(self._watch, self._state, lambda: self._shard, self._hosting.recall_s)
         self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
         self._thread.start()
 
@@ -111,7 +117,7 @@ class ShardHost:
     def search(self, queries: Sequence[ShardQuery]) -> ShardAnswer:
         """Answer queries; see service.answer_queries."""
         with self._state:
-            return answer_queries(self._shard, queries)
+            return self._answer(queries)
 
     def search_now(self, queries: Sequence[ShardQuery]) -> tuple[ShardAnswer, float] | None:
         """Answer queries, with the seconds that took, unless they would have to wait for another search or for long: None then."""
@@ -119,7 +125,7 @@ class ShardHost:
             return None
         try:
             start_s = time.perf_counter()
-            return answer_queries(self._shard, queries), time.perf_counter() - start_s
+            return self._answer(queries), time.perf_counter() - start_s
         finally:
             self._state.release()
 
@@ -140,7 +146,11 @@ class ShardHost:
     def read(self, request: Read) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard."""
         with self._state:
-            return answer_read(self._shard, request, self._served.generation)
+            answer = answer_read(self._shard, request, self._served.generation)
+            recall = self._watching.recall
+        if isinstance(answer, ShardFacts) and recall is not None:
+            return replace(answer, recall=round(recall.found, 4), recall_target=recall.target)
+        return answer
 
     def probe(self) -> None:
         """Search once in every vector name, as warm-up and as proof that the shard works; raises what a search raises."""
@@ -207,6 +217,7 @@ class ShardHost:
         """Stop following."""
         self._closed = True
         self._told.set()
+        self._watching.close()
         self._thread.join()
 
     def __enter__(self) -> "ShardHost":
@@ -219,8 +230,16 @@ class ShardHost:
         """Take the shard for a search; False where that would have to wait for another search or for long."""
         return self._state.acquire(blocking=False) or (self._is_changing and self._state.acquire(timeout=CHANGE_S))
 
+    def _answer(self, queries: Sequence[ShardQuery]) -> ShardAnswer:
+        answer = answer_queries(self._shard, queries)
+        first = queries[0]
+        self._watch.see(first.vector_D, first.using, first.where, len(queries))
+        return answer
+
     def _lone(self, vector_D: NDArray[np.float32], k: int, using: str, where: bytes) -> tuple[list[Id], list[float]] | None:
         found = self._shard.lone(vector_D, k, using, where)
+        if found is not None:
+            self._watch.see(vector_D, using, where)
         return None if found is None else (self._shard.ids.listed(found[0]), found[1])
 
     def _load(self) -> tuple[ServedGeneration, Shard]:

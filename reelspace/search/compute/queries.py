@@ -16,6 +16,8 @@ MAX_UNSEALED: Final = 20_000
 MAX_UNSEALED_SHARE: Final = 0.2
 MAX_LOOSE: Final = 2_000
 MAX_LOOSE_SHARE: Final = 0.01
+RECALL_TOLERANCE: Final = 0.05
+"""The recall is known from a few hundred hits only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +155,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ShardFacts:
-    """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it."""
+    """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it.
+
+    `recall` is the share of the 10 nearest that searches found lately, None where that is not known; `recall_target` what is to be.
+    """
 
     num_rows: int
     num_indexed: int
@@ -161,6 +166,13 @@ class ShardFacts:
     generation: int
     size_bytes: int
     num_unsealed: int = 0
+    recall: float | None = None
+    recall_target: float = 0.0
+
+    @property
+    def has_low_recall(self) -> bool:
+        """Tell whether searches find clearly less than they should."""
+        return self.recall is not None and self.recall < self.recall_target - RECALL_TOLERANCE
 
     @property
     def is_overdue(self) -> bool:

@@ -102,6 +102,16 @@ class VectorIndex:
         return len(self._sealed_PD)
 
     @property
+    def sealed_vectors(self) -> Floats:
+        """Vectors of the generation, as they are stored."""
+        return self._sealed_PD
+
+    def sealed_mask(self, mask_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Give a mask of rows as one of the vectors of the generation."""
+        rows_P = self._rows_P
+        return mask_N[: self.num_sealed] if rows_P is None else mask_N[rows_P[: self.num_sealed]]
+
+    @property
     def num_positions(self) -> int:
         """All vectors, also of rows that are deleted."""
         return len(self._sealed_PD) + self._fresh.num

@@ -13,6 +13,8 @@ from reelspace.search.access.query_request import (
 from reelspace.search.access.schemas.point_schemas import SELECTION
 from reelspace.search.access.schemas.shapes import FLAG, Schema, exact, listed, one_of, record, ref, text, whole
 
+# Python takes some control characters for spaces that JavaScript, after which JSON Schema goes, does not.
+_WORDS: Final = r"[^\s\x1c-\x1f\x85]"
 _EXAMPLES: Final = MAX_EXAMPLES // 2
 _QUERY: Final[dict[str, Schema]] = {"query": ref("Target")}
 _SHARED: Final[dict[str, Schema]] = {
@@ -26,7 +28,7 @@ _SHARED: Final[dict[str, Schema]] = {
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Words": record(
-        {"text": text(pattern=r"\S", maxLength=MAX_TEXT_BYTES), "model": text(description="The name of a promoted text encoder.")},
+        {"text": text(pattern=_WORDS, maxLength=MAX_TEXT_BYTES), "model": text(description="The name of a promoted text encoder.")},
         {"options": record({})},
     ),
     "Example": one_of(ref("Vector"), ref("PointId"), ref("Words")),

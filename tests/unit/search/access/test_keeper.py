@@ -104,6 +104,26 @@ def test_what_is_little_is_sealed_when_no_more_comes_for_a_while(tmp_path: Path,
     asyncio.run(run())
 
 
+def test_a_shard_whose_searches_find_too_little_is_built_anew_but_not_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries.ShardFacts, "has_low_recall", property(lambda facts: facts.generation == 1))
+    store = LocalStore(tmp_path)
+
+    async def run() -> None:
+        backend = LocalBackend(store, Hosting(poll_s=0.05))
+        catalog = Catalog(store, Surroundings(backend, lambda _pointer: {}), create_collection, FanoutSettings())
+        await catalog.start()
+        name = (await made(catalog)).collection.full_name
+        assert await catalog.overdue(TIME_S) == [(name, 0), (name, 1)]
+        assert await catalog.overdue(TIME_S) == []
+        assert catalog.recalls() == []
+        await catalog.close()
+        await backend.close_all()
+
+    asyncio.run(run())
+
+
 def test_a_child_is_told_what_to_build_and_by_whom(tmp_path: Path) -> None:
     store, told = LocalStore(tmp_path / "store"), tmp_path / "told"
     run_keeper(store, script(told), told.exists)
