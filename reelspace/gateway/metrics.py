@@ -82,7 +82,7 @@ class Metrics:
     def count_replica(self, address: str, event: Event) -> None:
         """Count what became of a server of shards, or of a call of it."""
         self._replica_events.labels(address, event).inc()
-        if event in ("out", "back"):
+        if event in ("out", "back", "left"):
             self._replicas_out.labels(address).inc(1 if event == "out" else -1)
 
     def count_inference(self, model: str, version: str, outcome: str, seconds: float) -> None:

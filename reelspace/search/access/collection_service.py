@@ -183,7 +183,8 @@ class CollectionService:
             sum(getattr(one, name) for one in facts) for name in ("num_rows", "num_indexed", "num_unsealed")
         )
         is_settled = self._writes.is_seen_by(facts) and not any(one.is_overdue or one.is_loose for one in facts)
-        return CollectionFacts(self.collection, num_rows, num_indexed, tuple(one.generation for one in facts), num_unsealed, is_settled)
+        generations, recalls = tuple(one.generation for one in facts), tuple(one.recall for one in facts)
+        return CollectionFacts(self.collection, num_rows, num_indexed, generations, num_unsealed, recalls, is_settled)
 
     async def overdue(self, timeout_s: float) -> list[int]:
         """Name the shards whose next generation should be built."""

@@ -22,9 +22,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 Call: TypeAlias = Callable[[R, float], Awaitable[T]]
 """Asks a server within so many seconds; ShardFailed, ShardTimeout: that server has no answer."""
-Event: TypeAlias = Literal["hedged", "moved", "doubted", "out", "back"]
+Event: TypeAlias = Literal["hedged", "moved", "doubted", "out", "back", "left"]
 Told: TypeAlias = Callable[[int, Event], None]
-"""Hears what becomes of servers and calls: the place of the server, and the event."""
+"""Hears what becomes of servers and calls: the place of the server, and the event; "left": one that was out is looked at no more."""
 
 NUM_TIMES: Final = 256
 MIN_TIMES: Final = 20
@@ -119,6 +119,8 @@ class Replicas(Generic[R]):
         for state in self._states:
             if state.examination is not None:
                 state.examination.cancel()
+            if state.is_out:
+                self.told(state, "left")
 
     def is_trusted(self, place: int) -> bool:
         """Tell whether a server is asked before others are."""

@@ -82,6 +82,7 @@ def facts_json(facts: CollectionFacts) -> dict[str, Any]:
         "aliases": list(facts.aliases),
         "generation": list(facts.generations),
         "unsealed": facts.num_unsealed,
+        "recall": list(facts.recalls),
         "space_id": collection.space_id,
     }
 

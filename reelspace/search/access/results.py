@@ -134,6 +134,7 @@ class CollectionFacts:
 
     Attributes:
         num_unsealed: changes that the generations do not have.
+        recalls: by shard the share of the 10 nearest that searches found lately, None where that is not known.
         is_settled: every shard has applied what was written here, and no generation is overdue.
     """
 
@@ -142,6 +143,7 @@ class CollectionFacts:
     num_indexed: int
     generations: tuple[int, ...]
     num_unsealed: int = 0
+    recalls: tuple[float | None, ...] = ()
     is_settled: bool = True
     aliases: tuple[str, ...] = ()
     payload_schema: Mapping[str, IndexedKey] = field(default_factory=dict)

@@ -39,6 +39,7 @@ READ_AT_ONCE: Final = 64
 CHANGE_S: Final = 0.001
 """So long a search waits for a change of the shard before it is left to a thread, whose start takes as long: changes are short."""
 RECALL_S: Final = 60.0
+MAPPED_TIMES: Final = 10
 NUM_LOADS: Final = 5
 PROBE_HITS: Final = 10
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class Hosting:
     Attributes:
         pinned: the generation to serve for good, as a Triton version does; None serves the one that is current and follows it.
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
-        recall_s: seconds between looks at what searches find.
+        recall_s: seconds between looks at what searches find, ten times of it where vectors are mapped.
         looks_first: whether `is_behind` looks at the store: where other processes write and nobody tells of it.
     """
 
@@ -89,7 +90,9 @@ class ShardHost:
         self._schema_s = 0.0
         self._served, self._shard = self._load()
         self._watch = RecallWatch()
-        self._watching = Watching(self._watch, self._state, lambda: self._shard, self._hosting.recall_s)
+        # A look at mapped vectors reads all of them from the disk.
+        recall_s = self._hosting.recall_s * (1 if self._hosting.placement.mapped_in is None else MAPPED_TIMES)
+        self._watching = Watching(self._watch, self._state, lambda: self._shard, recall_s)
         self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
         self._thread.start()
 

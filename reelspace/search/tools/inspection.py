@@ -20,7 +20,7 @@ from reelspace.search.storage.log import Log, log_numbers
 from reelspace.search.tools.gateway import Gateway
 
 STORE_COLUMNS = ("collection", "shard", "generation", "rows", "unsealed", "log", "bytes")
-GATEWAY_COLUMNS = ("collection", "status", "rows", "unsealed", "generations", "aliases")
+GATEWAY_COLUMNS = ("collection", "status", "rows", "unsealed", "generations", "recall", "aliases")
 
 
 def inspect_store(store: Store) -> list[dict[str, Any]]:
@@ -84,6 +84,7 @@ def inspect_gateway(gateway: Gateway) -> list[dict[str, Any]]:
                 "rows": told["points_count"],
                 "unsealed": told["unsealed"],
                 "generations": told["generation"],
+                "recall": told["recall"],
                 "aliases": told["aliases"],
             }
         )
@@ -118,5 +119,5 @@ def _store_rows(collection: Mapping[str, Any]) -> list[list[str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join("-" if one is None else str(one) for one in value)
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -56,6 +56,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "aliases": listed(text()),
             "generation": listed(COUNT),
             "unsealed": COUNT,
+            "recall": listed(nullable(_NUMBER)),
             "space_id": text(),
         }
     ),

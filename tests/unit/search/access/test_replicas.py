@@ -284,8 +284,10 @@ def test_servers_are_examined_no_more_after_the_end() -> None:
     async def go() -> int:
         cluster = made()
         cluster.servers[0].is_dead = True
-        await cluster.load(0.5)
+        await cluster.load(1.5)
+        assert cluster.num("out") == 1
         cluster.replicas.close()
+        assert cluster.num("left") == 1
         await asyncio.sleep(0.01)
         asked = cluster.servers[0].num_asked
         await asyncio.sleep(5)

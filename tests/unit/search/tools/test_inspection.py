@@ -29,5 +29,5 @@ def test_generations_rows_changes_and_log_numbers_are_shown(tmp_path: Path) -> N
         client.ask("POST", "/collections/aliases", {"actions": [{"create_alias": {"collection_name": "things", "alias_name": "a"}}]})
         (told,) = inspect_gateway(client)
     assert (told["collection"], told["status"], told["rows"], told["unsealed"]) == ("things", "green", 1201, 3)
-    assert (told["generations"], told["aliases"]) == ([2], ["a"])
-    assert lines([told])[1].split() == ["things", "green", "1,201", "3", "2", "a"]
+    assert (told["generations"], told["recall"], told["aliases"]) == ([2], [None], ["a"])
+    assert lines([told])[1].split() == ["things", "green", "1,201", "3", "2", "-", "a"]
