@@ -31,6 +31,8 @@ from reelspace.media.messages import Inbox, Tag, send
 _LOOK_AHEAD: Final = 32  # answers per worker that may wait for a slow item before them
 _START_LIMIT_S: Final = 120.0
 _NUM_TRIES: Final = 2
+_NUM_ASSIGNMENTS: Final = 5
+"""So often an item is given to a worker that dies before it has begun: that is seldom the item's fault, but may be."""
 _MAX_FAILED_STARTS: Final = 3
 _TAIL_BYTES: Final = 2000
 _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -67,6 +69,7 @@ class _Item:
     number: int
     payload: bytes
     num_tries: int = 0
+    num_assignments: int = 0
     has_begun: bool = False
 
 
@@ -100,7 +103,7 @@ class _Queue:
         self._answers[item.number] = answer
 
     def answer_death(self, item: _Item, detail: str) -> None:
-        if item.num_tries < _NUM_TRIES:
+        if item.num_tries < _NUM_TRIES if item.has_begun else item.num_assignments < _NUM_ASSIGNMENTS:
             self._retries.append(item)
         else:
             self.answer(item, Lost(Reason.DECODER_CRASH, detail))
@@ -211,7 +214,7 @@ class WorkerPool:
         return worker.end()
 
     def _assign(self, worker: _Worker, item: _Item) -> None:
-        item.num_tries += 1
+        item.num_assignments += 1
         item.has_begun = False
         worker.item = item
         worker.deadline_s = time.monotonic() + self._settings.fetch_limit_s
@@ -244,6 +247,7 @@ class WorkerPool:
         assert item is not None
         if tag is Tag.BEGUN:
             item.has_begun = True
+            item.num_tries += 1
             worker.deadline_s = time.monotonic() + self._settings.time_limit_s
             return
         worker.item = None
