@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
@@ -14,16 +14,18 @@ LOOK_S: Final = 0.02
 
 
 @contextmanager
-def locked_directory(directory: Path, patience_s: float = 0.0) -> Iterator[None]:
+def locked_directory(directory: Path, patience_s: float = 0.0, gives_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold `<directory>/.lock` while the block runs; the kernel lets go when the process ends, however it ends.
 
     Args:
         patience_s: seconds to wait for another process that may be about to end.
+        gives_up: tells whether to wait no more.
 
     Raises:
         OutputOccupied: another process holds it; the message gives its pid.
     """
-    with _held(directory, time.monotonic() + patience_s) as file:
+    deadline_s = time.monotonic() + patience_s
+    with _held(directory, lambda: time.monotonic() >= deadline_s or gives_up()) as file:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -31,21 +33,21 @@ def locked_directory(directory: Path, patience_s: float = 0.0) -> Iterator[None]
 
 
 @contextmanager
-def _held(directory: Path, deadline_s: float) -> Iterator[TextIO]:
+def _held(directory: Path, gives_up: Callable[[], bool]) -> Iterator[TextIO]:
     path = directory / ".lock"
     while True:
         directory.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
-            _lock(file, directory, deadline_s)
+            _lock(file, directory, gives_up)
             if _is_at(file, path):
                 yield file
                 return
             # The holder before removed the directory while this file was being opened: this lock guards nothing.
 
 
-def _lock(file: TextIO, directory: Path, deadline_s: float) -> None:
+def _lock(file: TextIO, directory: Path, gives_up: Callable[[], bool]) -> None:
     while not _is_taken(file):
-        if time.monotonic() >= deadline_s:
+        if gives_up():
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise OutputOccupied(

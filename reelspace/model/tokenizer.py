@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex
+from tokenizers import Encoding, Regex
 from tokenizers import Tokenizer as Engine
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace
@@ -74,22 +74,25 @@ class Tokenizer:
 
     def encode_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Give token ids, padded with 0 and cut to the length, and which of them are present."""
-        ids_BL = np.full((len(texts), self.length), PAD, dtype=np.int32)
         # Without offsets, which cost as much as the tokens.
-        for row, encoding in enumerate(self._engine.encode_batch_fast([self._cleaned(text) for text in texts])):
-            ids = encoding.ids[: self.length]
-            ids_BL[row, : len(ids)] = ids
+        ids_BL = self._ids_BL(self._engine.encode_batch_fast([self._cleaned(text) for text in texts]))
         return ids_BL, ids_BL != PAD
 
     def encode_starts_BL(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Give the ids of `encode_BL`, and at which character of the cleaned text each token starts (-1 on padding)."""
-        ids_BL = np.full((len(texts), self.length), PAD, dtype=np.int32)
+        encodings = self._engine.encode_batch([self._cleaned(text) for text in texts])
         starts_BL = np.full((len(texts), self.length), -1, dtype=np.int32)
-        for row, encoding in enumerate(self._engine.encode_batch([self._cleaned(text) for text in texts])):
+        for row, encoding in enumerate(encodings):
+            starts = [start for start, _ in encoding.offsets[: self.length]]
+            starts_BL[row, : len(starts)] = starts
+        return self._ids_BL(encodings), starts_BL
+
+    def _ids_BL(self, encodings: Sequence[Encoding]) -> NDArray[np.int32]:
+        ids_BL = np.full((len(encodings), self.length), PAD, dtype=np.int32)
+        for row, encoding in enumerate(encodings):
             ids = encoding.ids[: self.length]
             ids_BL[row, : len(ids)] = ids
-            starts_BL[row, : len(ids)] = [start for start, _ in encoding.offsets[: self.length]]
-        return ids_BL, starts_BL
+        return ids_BL
 
     def _cleaned(self, text: str) -> str:
         # A public checkpoint's tokenizer brings its own rules.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from reelspace.core.errors import OutputOccupied, TemporaryError, UserError, as_reelspace_error
+from reelspace.core.errors import TemporaryError, UserError, as_reelspace_error
 from reelspace.core.locks import locked_directory
 from reelspace.core.processes import child, stop
 from reelspace.core.settings import read
@@ -93,7 +93,8 @@ def _train(launch: _Launch, asked: _Stop) -> Ending:
     roster = Roster(launch.records)
     with ExitStack() as stack:
         stack.enter_context(_signals(asked))
-        stack.enter_context(_occupied(launch.records, asked))
+        # A launcher that was told to stop may need a moment to let go of it.
+        stack.enter_context(locked_directory(launch.records, SAVE_GRACE_S, lambda: asked.is_asked))
         # Processes of a launcher that was killed must not write beside the new ones.
         roster.end_all()
         roster.clear()
@@ -138,22 +139,6 @@ def _signals(asked: _Stop) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _occupied(run: Path, asked: _Stop) -> Iterator[None]:
-    """Hold the run directory; a launcher that was told to stop may need a moment to let go of it."""
-    deadline_s = time.monotonic() + SAVE_GRACE_S
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked_directory(run))
-                break
-            except OutputOccupied:
-                if asked.is_asked or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(_POLL_S)
-        yield
 
 
 def _num_processes(job: TrainJob) -> int:

@@ -16,6 +16,7 @@ from reelspace.core.artifacts import open_artifact
 from reelspace.core.locks import locked_directory
 from reelspace.core.rng import rng
 from reelspace.core.store import open_store
+from tests.processes import is_running
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "demo-out"
@@ -76,7 +77,7 @@ def test_servers_end_with_the_command_that_started_them(number: signal.Signals) 
     os.kill(process.pid, number)
     process.wait(60)
     deadline = time.monotonic() + 30
-    while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < deadline:
+    while (left := [pid for pid in family if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
     if number != signal.SIGKILL:
@@ -86,11 +87,6 @@ def test_servers_end_with_the_command_that_started_them(number: signal.Signals) 
 def descendants(pid: int) -> list[int]:
     children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     return children + [deeper for child in children for deeper in descendants(child)]
-
-
-def alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 @pytest.mark.journey

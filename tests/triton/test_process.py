@@ -15,7 +15,8 @@ from reelspace.core.errors import ServerUnavailable, SettingError
 from reelspace.serving import triton
 from reelspace.serving.triton import Ports, TritonProcess, repository_argument
 
-from .doubling import BACKENDS, descendants, is_alive, name_of, until, write_doubling
+from ..processes import is_running
+from .doubling import BACKENDS, descendants, name_of, until, write_doubling
 
 OWNER = """
 import sys, time
@@ -126,7 +127,7 @@ def test_nothing_is_left_after_stop(tmp_path: Path, traces: Traces) -> None:
     traces.watch()
     assert len(traces.left()) == 3
     server.stop()
-    assert [pid for pid in pids if is_alive(pid)] == []
+    assert [pid for pid in pids if is_running(pid)] == []
     assert traces.left() == []
 
 
@@ -143,7 +144,7 @@ def test_server_ends_with_its_owner_however_that_ends(tmp_path: Path, traces: Tr
     traces.watch()
     os.killpg(owner.pid, number)
     owner.wait(20)
-    assert until(lambda: not any(is_alive(pid) for pid in pids), 15)
+    assert until(lambda: not any(is_running(pid) for pid in pids), 15)
     assert until(lambda: traces.left() == [], 5)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/v2")
@@ -153,7 +154,7 @@ def test_server_killed_by_itself_takes_its_models_along(tmp_path: Path) -> None:
     server = start(write_doubling(tmp_path / "repository"), tmp_path)
     pids = descendants(server.pid)
     os.kill(next(pid for pid in pids if name_of(pid) == "tritonserver"), signal.SIGKILL)
-    assert until(lambda: not any(is_alive(pid) for pid in pids), 5)
+    assert until(lambda: not any(is_running(pid) for pid in pids), 5)
     server.stop()
 
 

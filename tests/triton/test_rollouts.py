@@ -15,8 +15,9 @@ from reelspace.serving.rollout.gates import Gates
 from reelspace.serving.rollout.promote import roll_back
 from reelspace.serving.rollout.state import Rollout
 
+from ..processes import is_running
 from ..serving.models import VERSIONED
-from .doubling import descendants, is_alive, name_of, until
+from .doubling import descendants, name_of, until
 from .rolling import MODEL, PACE, QUICK, Clients, Rolling, asking, rolling
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,8 @@ def test_a_full_batch_is_executed_by_itself_whatever_clients_ask(served: Rolling
         before = num_full()
         for _ in range(5):
             triton.probe(MODEL, version, is_full=True)
+        # Triton counts an execution after it has answered.
+        assert until(lambda: num_full() >= before + 5, 5)
         assert num_full() == before + 5
 
 
@@ -167,4 +170,4 @@ def test_loading_and_unloading_a_version_does_not_start_the_one_that_serves_anew
 
 def models_of(served: Rolling) -> set[int]:
     """Give the processes that Triton runs models in."""
-    return {pid for pid in descendants(served.triton.pid) if is_alive(pid) and name_of(pid).startswith("triton_python")}
+    return {pid for pid in descendants(served.triton.pid) if is_running(pid) and name_of(pid).startswith("triton_python")}

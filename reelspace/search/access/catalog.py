@@ -155,12 +155,11 @@ class Catalog:
     @property
     def num_waiting(self) -> int:
         """Give how many queries wait for their turn, those of all collections."""
-        return sum(task.result().num_waiting for task in self._services.values() if task.done() and not _failed(task))
+        return sum(service.num_waiting for service in self._open_services().values())
 
     def recalls(self) -> list[tuple[float, bool]]:
         """Give what searches of each shard found lately of what they should, and whether that is too little; known ones only."""
-        ready = [task.result() for task in self._services.values() if task.done() and not _failed(task)]
-        facts = [one for service in ready for one in service.tally.facts]
+        facts = [one for service in self._open_services().values() for one in service.tally.facts]
         return [(one.recall, one.has_low_recall) for one in facts if one.recall is not None]
 
     async def exists(self, name: str) -> bool:
@@ -226,13 +225,17 @@ class Catalog:
     async def overdue(self, timeout_s: float) -> list[tuple[str, int]]:
         """Name the shards, of open collections that clients made, whose next generation should be built: full name and number."""
         own = set(self._known.names.collections.values())
-        ready = [(name, task.result()) for name, task in self._services.items() if name in own and task.done() and not _failed(task)]
-        return [(name, shard) for name, service in ready for shard in await service.overdue(timeout_s)]
+        ready = {name: service for name, service in self._open_services().items() if name in own}
+        return [(name, shard) for name, service in ready.items() for shard in await service.overdue(timeout_s)]
 
     async def probe(self, timeout_s: float) -> None:
         """Make the promoted collection, and all that are open, really answer; raises what they raise."""
         full_names = {*self._services} | ({self._known.promoted.collection} if self._known.promoted else set())
         await self._within(together([self._probe(full_name, timeout_s) for full_name in sorted(full_names)]), timeout_s)
+
+    def _open_services(self) -> dict[str, CollectionService]:
+        """Give the collections that are open by their full names."""
+        return {name: task.result() for name, task in self._services.items() if task.done() and not _failed(task)}
 
     async def _probe(self, full_name: str, timeout_s: float) -> None:
         await (await asyncio.shield(self._opening(full_name))).probe(timeout_s)

@@ -141,8 +141,8 @@ def _best_scores(looked: Sequence[_Looked]) -> list[Floats]:
         guesses_QA = Compared.of(first.vectors_PD[rows], first.metric).guesses(vectors_QD)
         scores_QA = 2 * guesses_QA - squares_Q[:, None] if first.metric == "euclid" else guesses_QA
         for row, one in enumerate(looked):
-            candidates = np.concatenate([best[row], scores_QA[row][one.allowed_P[rows]]])
-            best[row] = np.sort(candidates)[::-1][:NUM_HITS]
+            scores = np.concatenate([best[row], scores_QA[row][one.allowed_P[rows]]])
+            best[row] = np.partition(scores, -NUM_HITS)[-NUM_HITS:] if len(scores) > NUM_HITS else scores
     return best
 
 

@@ -13,6 +13,7 @@ import pytest
 from reelspace.core.errors import InternalError, StoreUnavailable
 from reelspace.media.bad_media import Reason
 from reelspace.media.pool import Done, Lost, PoolSettings, WorkerPool
+from tests.processes import is_running
 
 TASKS = """
 import ctypes, os, signal, sys, time
@@ -117,14 +118,6 @@ def test_a_worker_killed_once_from_outside_costs_nothing(task: str, tmp_path: Pa
     assert (tmp_path / "marker").exists()
 
 
-def is_dead(pid: int) -> bool:
-    """Tell whether a process has ended, waited for or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 def test_idle_workers_killed_from_outside_are_replaced(task: str) -> None:
     with WorkerPool(task, settings()) as pool:
         assert list(pool.map([b"a", b"b"])) == [Done(b"a"), Done(b"b")]
@@ -132,7 +125,7 @@ def test_idle_workers_killed_from_outside_are_replaced(task: str) -> None:
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         # A signal is only sent: one that still runs may take a payload, and die with it.
-        while not all(map(is_dead, before)):
+        while any(map(is_running, before)):
             time.sleep(0.001)
         assert list(pool.map([b"c"] * 6)) == [Done(b"c")] * 6
         assert not set(before) & set(pool.pids)
@@ -189,13 +182,6 @@ def test_workers_end_with_a_parent_that_is_killed(task: str, tmp_path: Path) -> 
     parent.kill()
     parent.wait()
     deadline_s = time.monotonic() + 10
-    while any(_is_running(pid) for pid in pids) and time.monotonic() < deadline_s:
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    assert not any(_is_running(pid) for pid in pids)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not any(is_running(pid) for pid in pids)

@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from reelspace.serving.keeper import SHARED_MEMORY, keeper_command
+from tests.processes import is_running
 
 SERVER = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
 STUBBORN = "import os, signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -45,7 +39,7 @@ class Kept:
 
     def assert_nothing_left(self, pid: int) -> None:
         self.keeper.wait(10)
-        assert not is_alive(pid)
+        assert not is_running(pid)
         assert not self.directory.exists()
         assert not self.region.exists()
 
@@ -80,7 +74,7 @@ def test_server_ends_when_the_keeper_itself_is_killed(tmp_path: Path, owner: "su
     kept.keeper.kill()
     kept.keeper.wait()
     kept.region.unlink()
-    assert until(lambda: not is_alive(pid))
+    assert until(lambda: not is_running(pid))
 
 
 def test_keeper_ends_with_the_code_of_a_server_that_ends_by_itself(tmp_path: Path, owner: "subprocess.Popen[bytes]") -> None:

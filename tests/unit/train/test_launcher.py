@@ -20,6 +20,7 @@ from reelspace.train.job import TrainJob
 from reelspace.train.launcher import EXIT_FILE
 from reelspace.train.settings import AugmentSettings, TrainSettings
 from reelspace.train.train_log import LOG_FILE
+from tests.processes import is_running
 from tests.unit.train.worlds import TOPICS, World, write_world
 
 LIMIT_S = 280.0
@@ -87,11 +88,6 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_s
         time.sleep(0.005)
-
-
-def is_running(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def without_compilers(root: Path) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reelspace.train.heartbeat import SILENT_S
-from tests.unit.train.test_launcher import LIMIT_S, SETTINGS, Training, is_running, wait_for
+from tests.processes import is_running
+from tests.unit.train.test_launcher import LIMIT_S, SETTINGS, Training, wait_for
 from tests.unit.train.worlds import World, write_world
 
 PAIR = SETTINGS.model_copy(update={"num_processes": 2})
