@@ -10,24 +10,32 @@ from reelspace.serving.triton import TritonProcess
 
 from .doubling import BACKENDS, until, write_doubling
 
-SLOWER = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [888.0, 1.0]}]}
-NUM_REQUESTS, MAX_BATCH = 16, 8
+NUM_WAITING = 15
 
 
 def test_requests_that_triton_has_at_its_end_are_answered(tmp_path: Path) -> None:
-    """16 of 0.1 s each, in batches of 8 at most: the end comes when one batch is under way and the others wait."""
-    with TritonProcess.start([write_doubling(tmp_path / "r")], ["doubling"], backends=BACKENDS, log_path=tmp_path / "log") as triton:
-        metrics = f"http://127.0.0.1:{triton.metrics_port}/metrics"
+    """The model is held by one request until all others, 0.1 s each in batches of 8 at most, wait for it; then the end comes."""
+    repository = write_doubling(tmp_path / "r")
+    held = repository / "doubling" / "1" / "held"
+    with TritonProcess.start([repository], ["doubling"], backends=BACKENDS, log_path=tmp_path / "log") as triton:
 
         def num_waiting() -> int:
-            found = re.search(r'nv_inference_pending_request_count\{model="doubling",version="1"\} (\d+)', asker.get(metrics).text)
+            text = asker.get(f"http://127.0.0.1:{triton.metrics_port}/metrics").text
+            found = re.search(r'nv_inference_pending_request_count\{model="doubling",version="1"\} (\d+)', text)
             return int(found[1]) if found else 0
 
-        with httpx.Client(trust_env=False) as asker, ThreadPoolExecutor(NUM_REQUESTS) as threads:
+        def ask(value: float) -> int:
+            message = {"inputs": [{"name": "X", "shape": [1, 2], "datatype": "FP32", "data": [value, 1.0]}]}
             address = f"{triton.http_url}/v2/models/doubling/infer"
-            headers = {"Connection": "close"}
-            asked = [threads.submit(asker.post, address, json=SLOWER, timeout=30, headers=headers) for _ in range(NUM_REQUESTS)]
-            assert until(lambda: num_waiting() + sum(one.done() for one in asked) >= NUM_REQUESTS - MAX_BATCH, 5)
-            assert not all(one.done() for one in asked)
+            return asker.post(address, json=message, timeout=60, headers={"Connection": "close"}).status_code
+
+        with httpx.Client(trust_env=False) as asker, ThreadPoolExecutor(NUM_WAITING + 1) as threads:
+            asked = [threads.submit(ask, 999.0)]
+            assert until(held.exists, 30)
+            asked += [threads.submit(ask, 888.0) for _ in range(NUM_WAITING)]
+            try:
+                assert until(lambda: num_waiting() == NUM_WAITING, 30)
+            finally:
+                held.unlink()
             triton.stop()
-            assert [one.result().status_code for one in asked] == [200] * NUM_REQUESTS
+            assert [one.result() for one in asked] == [200] * (NUM_WAITING + 1)
