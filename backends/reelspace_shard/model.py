@@ -13,29 +13,26 @@ from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.signature import INPUTS
 from reelspace.search.compute.triton_requests import ShardRequest, answer_requests
 from reelspace.search.storage.followed import FOLLOWED, FollowedShard
-from reelspace.search.storage.layout import Collection, ServedGeneration, collection_key, parse, read_file
+from reelspace.search.storage.layout import Collection, collection_key, parse, read_file
 
 
 class TritonPythonModel:
     """One shard; the class name and the methods' names are Triton's."""
 
     def initialize(self, args):
-        """Load the generation that the version directory names, or the current one of the shard that it names, and follow the log.
+        """Load the current generation of the shard that the version directory names, and follow its pointer and log.
 
         The store is the one that REELSPACE_STORE names.
         """
         config = json.loads(args["model_config"])
         directory = Path(args["model_repository"]) / args["model_version"]
-        followed, pinned = directory / FOLLOWED, directory / "generation.json"
-        if followed.exists():
-            served, shard = None, parse(FollowedShard, followed.read_bytes(), str(followed))
-        else:
-            served = shard = parse(ServedGeneration, pinned.read_bytes(), str(pinned))
+        followed = directory / FOLLOWED
+        shard = parse(FollowedShard, followed.read_bytes(), str(followed))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         num_threads = int(config["parameters"]["num_threads"]["string_value"])
         store = open_store(os.environ["REELSPACE_STORE"])
         collection = read_file(store, Collection, collection_key(shard.collection))
-        self._host = ShardHost(store, collection, shard.shard, Hosting(Placement(device, num_threads), pinned=served))
+        self._host = ShardHost(store, collection, shard.shard, Hosting(Placement(device, num_threads)))
 
     def finalize(self):
         """Stop following the log."""

@@ -23,7 +23,7 @@ from reelspace.core.store import Store, open_store
 from reelspace.gateway.process import run
 from reelspace.gateway.server import port_error
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.search.access.catalog import Known, read_known
+from reelspace.search.access.known import read_known
 from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.shared_directory import shared_directory
 from reelspace.search.storage.layout import Collection, collection_key, read_file, shard_model
@@ -92,22 +92,14 @@ def _started_tritons(store: Store, num: int, stack: ExitStack) -> list[TritonPro
 
 
 def served_models(store: Store) -> list[str]:
-    """Name the models of everything in the store that has a name; those of collections that clients made are written first."""
+    """Name the models of everything in the store that has a name; those of shards are written first."""
     known = read_known(store)
-    models = [] if known.promoted is None else [*known.promoted.encoders, *_shard_models(store, known.promoted.collection)]
-    for full_name in _client_made(known):
-        publish_followed(store, read_file(store, Collection, collection_key(full_name)))
-        models += _shard_models(store, full_name)
+    models = [] if known.promoted is None else list(known.promoted.encoders)
+    for full_name in known.full_names():
+        collection = read_file(store, Collection, collection_key(full_name))
+        publish_followed(store, collection)
+        models += [shard_model(full_name, shard) for shard in range(collection.num_shards)]
     return models
-
-
-def _client_made(known: Known) -> list[str]:
-    return [name for name in known.names.collections.values() if known.promoted is None or name != known.promoted.collection]
-
-
-def _shard_models(store: Store, full_name: str) -> list[str]:
-    num_shards = read_file(store, Collection, collection_key(full_name)).num_shards
-    return [shard_model(full_name, shard) for shard in range(num_shards)]
 
 
 def _gateway_settings(store: Store, plan: ServePlan, tritons: Sequence[TritonProcess]) -> GatewaySettings:

@@ -31,6 +31,12 @@ class _TimedShard:
         self._shard = shard
         self._told = told
 
+    def at(self, generation: int) -> "_TimedShard":
+        return _TimedShard(self._shard.at(generation), self._told)
+
+    async def prepare(self, generation: int, timeout_s: float) -> None:
+        await self._shard.prepare(generation, timeout_s)
+
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
         start_s = time.perf_counter()
         try:

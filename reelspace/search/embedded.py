@@ -204,7 +204,7 @@ class EmbeddedCollection:
         vector_D = vector if isinstance(vector, np.ndarray) and as_is else _narrowed(vector)
         encoded = b"" if where is None else self._filter(where)
         if len(self._hosts) == 1 and not with_payload:
-            lone = self._hosts[0].lone(vector_D, limit, using, encoded)
+            lone = self._hosts[0].lone(ShardQuery(vector_D, limit, using, encoded))
             if lone is not None:
                 return list(map(Hit, lone[0], self._in_dialect(using, lone[1])))
         query = ShardQuery(vector_D, limit, using, encoded, (), with_payload)

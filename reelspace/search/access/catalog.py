@@ -6,7 +6,7 @@ wait for that. Resolution: name, alias, the promoted collection's alias, full na
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ from reelspace.search.access.backend import Surroundings
 from reelspace.search.access.collection_request import KeyKind
 from reelspace.search.access.collection_service import CollectionService
 from reelspace.search.access.fanout import FanoutSettings
+from reelspace.search.access.known import Known, read_known
 from reelspace.search.access.refusal import RequestRefused, not_served
 from reelspace.search.access.requests import AliasAction, CreateAlias, CreateCollection, DeleteAlias
 from reelspace.search.access.results import CollectionFacts, IndexedKey
@@ -25,12 +26,10 @@ from reelspace.search.access.together import together
 from reelspace.search.compute.filters import Filter, IsEmpty, encode_filter
 from reelspace.search.storage.layout import (
     PAYLOAD_SCHEMA,
-    SPACE_POINTER,
     Collection,
     PayloadSchema,
     SpacePointer,
     collection_key,
-    parse,
     read_collection,
     remove_collection,
 )
@@ -43,36 +42,6 @@ GRACE_S: Final = 60.0
 """A collection that is served no more answers what was asked before, for as long as a request may take."""
 _LEAST_AGE_S: Final = 0.1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the store said last."""
-
-    names: Names
-    promoted: SpacePointer | None
-
-    def full_name(self, name: str) -> str | None:
-        """Give the full name of the collection that a client's name means, None if it means none."""
-        return self._of_client(name) or self._of_client(self.names.aliases.get(name, "")) or self._promoted(name)
-
-    def wants(self, full_name: str) -> bool:
-        """Tell whether a collection has a name."""
-        return full_name in self.names.collections.values() or (self.promoted is not None and self.promoted.collection == full_name)
-
-    def aliases(self) -> list[tuple[str, str]]:
-        """Give every alias with the name it means."""
-        own = [(self.promoted.alias, self.promoted.collection)] if self.promoted else []
-        return [*own, *sorted(self.names.aliases.items())]
-
-    def _of_client(self, name: str) -> str | None:
-        found = self.names.collections.get(name)
-        return found if found or name not in self.names.collections.values() else name
-
-    def _promoted(self, name: str) -> str | None:
-        if self.promoted is None or self.names.aliases.get(name, name) not in (self.promoted.alias, self.promoted.collection):
-            return None
-        return self.promoted.collection
 
 
 class Catalog:
@@ -104,6 +73,7 @@ class Catalog:
         self._by_name: dict[str, CollectionService] = {}
         self._services: dict[str, asyncio.Task[CollectionService]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._following: set[str] = set()
 
     async def start(self) -> None:
         """Read the names and begin to follow them; raises what reading them raises."""
@@ -142,6 +112,11 @@ class Catalog:
     def service_now(self, name: str) -> CollectionService | None:
         """Find a collection that was found before, None else."""
         return self._by_name.get(name)
+
+    def opened(self, name: str) -> CollectionService | None:
+        """Find a collection that is open already, None else."""
+        task = self._services.get(self._known.full_name(name) or "")
+        return None if task is None or not task.done() or _failed(task) else task.result()
 
     def names(self) -> list[str]:
         """Give the names of all collections; of the promoted one its full name."""
@@ -331,6 +306,19 @@ class Catalog:
             except ReelspaceError as error:
                 # What is known goes on being served; the store may be back at the next look.
                 log("names_not_read", error=str(error))
+            for full_name, service in self._open_services().items():
+                if full_name not in self._following:
+                    self._following.add(full_name)
+                    self._spawn(self._follow_view(full_name, service))
+
+    async def _follow_view(self, full_name: str, service: CollectionService) -> None:
+        """Go over to the generations that are current now; loading them may take longer than the time between two looks."""
+        try:
+            await service.follow()
+        except ReelspaceError as error:
+            log("view_not_followed", collection=full_name, error=str(error))
+        finally:
+            self._following.discard(full_name)
 
     async def _read(self) -> None:
         async with self._reading:
@@ -410,14 +398,6 @@ class Catalog:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def read_known(store: Store) -> Known:
-    """Read the names and the pointer of what is promoted."""
-    names = read_or_default(store, Names, NAMES_KEY)
-    if not store.exists(SPACE_POINTER):
-        return Known(names, None)
-    return Known(names, parse(SpacePointer, store.get(SPACE_POINTER), f"{SPACE_POINTER} in {store.url}"))
 
 
 def _failed(task: "asyncio.Task[Any]") -> bool:

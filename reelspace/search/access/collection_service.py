@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -36,10 +37,11 @@ from reelspace.search.access.results import (
     WriteResult,
 )
 from reelspace.search.access.selected import read_vectors, select_payload, select_payloads, select_record
-from reelspace.search.access.shard_client import ShardClient
+from reelspace.search.access.shard_client import GenerationMissing, ShardClient
 from reelspace.search.access.tally import Tally, sealed_facts
 from reelspace.search.access.targets import Encoder, Targets
 from reelspace.search.access.together import together
+from reelspace.search.access.view import FollowedView, View
 from reelspace.search.access.write_path import WritePath
 from reelspace.search.compute.queries import AlikeQueries, Record, Retrieve, Scroll, ShardFacts, ShardQuery
 from reelspace.search.storage.ids import NO_ID, Id
@@ -79,6 +81,7 @@ class CollectionService:
         self._reads = Reads(tuple(shards))
         self._writes = WritePath(collection, shards, store)
         self._targets = Targets(self.fields, encoders, self._look_up)
+        self._followed = FollowedView(store, collection, shards, self._use)
         self._not_tuned_before_s: dict[int, float] = {}
 
     @property
@@ -86,9 +89,29 @@ class CollectionService:
         """Give how many queries wait for their turn."""
         return self._fanout.num_waiting
 
+    @property
+    def num_behind(self) -> tuple[int, ...]:
+        """Give by shard how many log objects that were written through here it has not told of."""
+        return self._writes.num_behind(self.tally.facts)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Name the models that put words into the space of the vectors."""
+        return tuple(sorted(self._targets.encoders))
+
     async def start(self) -> None:
         """Learn what the collection's current generations hold, so that also what no shard has told yet is covered."""
         self.tally.begin(await asyncio.to_thread(sealed_facts, self._store, self.collection))
+        await self._followed.begin()
+
+    async def follow(self) -> None:
+        """Go over to the generations that the collection's pointer names now; raises what FollowedView.follow raises."""
+        await self._followed.follow()
+
+    def _use(self, view: View) -> None:
+        self._fanout.use(view)
+        self.tally.use(view)
+        self._reads = Reads(view.shards)
 
     def use_encoders(self, encoders: Mapping[str, Encoder]) -> None:
         """Put words into the space of the vectors through these models from now on."""
@@ -111,7 +134,10 @@ class CollectionService:
         if not isinstance(request.target, VectorTarget):
             return None
         query = _shard_query(request, request.target.vector_D, request.offset + request.limit, request.selection)
-        found = self._fanout.search_now(query)
+        try:
+            found = self._fanout.search_now(query)
+        except GenerationMissing:
+            return None
         return None if found is None else self._result(found, request)
 
     async def query_batch(self, requests: Sequence[QueryRequest], timeout_s: float) -> Sequence[QueryResult]:
@@ -122,21 +148,22 @@ class CollectionService:
             _shard_query(request, request.target.vector_D, request.offset + request.limit, request.selection)  # type: ignore[union-attr]
             for request in requests
         ]
-        found = await self._fanout.search_all(queries, timeout_s, allow_partial=[request.allow_partial for request in requests])
+        allow_partial = [request.allow_partial for request in requests]
+        found = await self._followed.ask(lambda: self._fanout.search_all(queries, timeout_s, allow_partial=allow_partial))
         return [self._result(one, request) for one, request in zip(found, requests, strict=True)]
 
     async def query_alike(self, requests: AlikeRequests, timeout_s: float) -> AlikeResult:
         """Answer queries that differ only in their vectors, without an object for each; one that fails fails all."""
         request = requests.request
         queries = AlikeQueries(requests.vectors_QD, request.offset + request.limit, request.using, request.where)
-        found = await self._fanout.search_alike(queries, timeout_s, allow_partial=request.allow_partial)
+        found = await self._followed.ask(lambda: self._fanout.search_alike(queries, timeout_s, allow_partial=request.allow_partial))
         ids_QK3, scores_QK = found.ids_QK3[:, request.offset :], found.scores_QK[:, request.offset :].astype(np.float64)
         if self.fields[request.using].metric == "euclid":
             scores_QK = np.sqrt(np.maximum(-scores_QK, 0.0))
         if request.score_threshold is not None:
             ids_QK3 = ids_QK3.copy()
             ids_QK3[~self._are_better(scores_QK, request.score_threshold, request.using), 0] = NO_ID
-        return AlikeResult(ids_QK3, scores_QK.astype(np.float32), self.tally.coverage(found.missing_shards))
+        return AlikeResult(ids_QK3, scores_QK.astype(np.float32), self.tally.coverage(found.missing_shards, found.generations))
 
     async def query_groups(self, request: GroupsRequest, timeout_s: float) -> GroupsResult:
         """Answer a query with groups of hits: more hits are fetched until the groups are full, or rows or MAX_LIMIT hits end."""
@@ -155,19 +182,20 @@ class CollectionService:
     async def retrieve(self, request: RetrieveRequest, timeout_s: float) -> list[Record]:
         """Give rows by id, in the order asked; unknown ids are left out."""
         selection = request.selection
-        found = await self._reads.by_id(Retrieve(request.ids, selection.with_payload, selection.with_vectors), timeout_s)
+        wanted = Retrieve(request.ids, selection.with_payload, selection.with_vectors)
+        found = await self._followed.ask(lambda: self._reads.by_id(wanted, timeout_s))
         return [select_record(found[id], selection) for id in request.ids if id in found]
 
     async def scroll(self, request: ScrollRequest, timeout_s: float) -> ScrollResult:
         """Give one page of rows in the order of their ids."""
         selection = request.selection
         asked = Scroll(request.where, request.offset, request.limit, selection.with_payload, selection.with_vectors)
-        records, next_offset = await self._reads.page(asked, timeout_s)
+        records, next_offset = await self._followed.ask(lambda: self._reads.page(asked, timeout_s))
         return ScrollResult([select_record(record, selection) for record in records], next_offset)
 
     async def count(self, where: bytes, timeout_s: float) -> int:
         """Count the rows that a filter allows."""
-        return await self._reads.count(where, timeout_s)
+        return await self._followed.ask(lambda: self._reads.count(where, timeout_s))
 
     async def write(self, request: WriteRequest, timeout_s: float) -> WriteResult:
         """Apply writes; see WritePath.write."""
@@ -187,7 +215,8 @@ class CollectionService:
         return CollectionFacts(self.collection, num_rows, num_indexed, generations, num_unsealed, recalls, is_settled)
 
     async def overdue(self, timeout_s: float) -> list[int]:
-        """Name the shards whose next generation should be built."""
+        """Name the shards whose next generation should be built, of the generations that are current now."""
+        await self._followed.follow()
         await self.tally.refresh(timeout_s)
         facts = enumerate(self.tally.facts)
         return [shard for shard, one in facts if one.is_overdue or self._is_at_rest(shard, one) or self._is_to_be_tuned(shard, one)]
@@ -209,7 +238,8 @@ class CollectionService:
         for name, known in self.fields.items():
             vector_D = np.zeros(known.dimension, dtype=np.float32)
             vector_D[0] = 1
-            await self._fanout.search(ShardQuery(vector_D, 1, name), timeout_s)
+            query = ShardQuery(vector_D, 1, name)
+            await self._followed.ask(partial(self._fanout.search, query, timeout_s))
         await together([encoder.encode("probe", timeout_s) for encoder in self._targets.encoders.values()])
 
     async def close(self) -> None:
@@ -226,7 +256,7 @@ class CollectionService:
         vector_D, excluded = await self._targets.resolve(request, timeout_s)
         left_s = timeout_s if isinstance(request.target, VectorTarget) else deadline.left_s
         query = _shard_query(request, vector_D, k, selection, excluded)
-        return await self._fanout.search(query, left_s, allow_partial=request.allow_partial)
+        return await self._followed.ask(lambda: self._fanout.search(query, left_s, allow_partial=request.allow_partial))
 
     def _result(self, found: Found, request: QueryRequest, selection: Selection | None = None) -> QueryResult:
         """Put hits into the dialect's terms: skip the first, drop those beyond the threshold, cut payloads down."""
@@ -239,7 +269,7 @@ class CollectionService:
             end = self._num_better(scores, request.score_threshold, request.using)
         payloads = None if found.payloads is None else found.payloads[start:end]
         vectors = None if found.vectors is None else [read_vectors(one) for one in found.vectors[start:end]]
-        coverage = self.tally.coverage(found.missing_shards)
+        coverage = self.tally.coverage(found.missing_shards, found.generations)
         return QueryResult(found.ids[start:end], scores[start:end], select_payloads(payloads, selection), vectors, coverage)
 
     def _num_better(self, scores: Sequence[float], threshold: float, using: str) -> int:
@@ -252,7 +282,8 @@ class CollectionService:
         return better_QK
 
     async def _look_up(self, ids: Sequence[Id], using: str, timeout_s: float) -> Sequence[Record]:
-        found = await self._reads.by_id(Retrieve(tuple(ids), with_payload=False, with_vectors=(using,)), timeout_s)
+        wanted = Retrieve(tuple(ids), with_payload=False, with_vectors=(using,))
+        found = await self._followed.ask(lambda: self._reads.by_id(wanted, timeout_s))
         return list(found.values())
 
 

@@ -22,7 +22,8 @@ from reelspace.core.settings import Settings
 from reelspace.search.access.current_request import first_traced
 from reelspace.search.access.merge import Merged, merge_answers
 from reelspace.search.access.shard_calls import missing_of, raise_missing
-from reelspace.search.access.shard_client import ShardClient, ShardTimeout
+from reelspace.search.access.shard_client import GenerationMissing, ShardClient, ShardTimeout
+from reelspace.search.access.view import View
 from reelspace.search.compute.queries import AlikeQueries, ShardAnswer, ShardQuery, joined
 from reelspace.search.storage.ids import NO_ID, NUM_WORDS, Id
 
@@ -44,6 +45,7 @@ class Found:
     """Hits of one query, best first; shards that did not answer in time or failed are named.
 
     `scores` are the shards': higher is better. `payloads` and `vectors` are JSON objects as bytes, None if not asked for.
+    `generations` are those that were asked, by shard; empty where whatever was current was.
     """
 
     ids: list[Id]
@@ -51,6 +53,7 @@ class Found:
     payloads: list[bytes] | None
     vectors: list[bytes] | None
     missing_shards: tuple[int, ...]
+    generations: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +63,7 @@ class FoundAlike:
     ids_QK3: NDArray[np.uint64]
     scores_QK: NDArray[np.float32]
     missing_shards: tuple[int, ...]
+    generations: tuple[int, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -115,6 +119,7 @@ class _Batch:
     members: Sequence[_Waiting]
     calls: "list[asyncio.Future[ShardAnswer]]"
     num_open: int
+    generations: tuple[int, ...] = ()
     hits: dict[tuple[int, ...], _Hits] = field(default_factory=dict)
 
     def hits_of(self, missing: tuple[int, ...]) -> _Hits:
@@ -130,6 +135,7 @@ class Fanout:
 
     def __init__(self, shards: Sequence[ShardClient], settings: FanoutSettings, on_batch: Callable[[int], None] | None = None) -> None:
         self._shards = tuple(shards)
+        self._generations: tuple[int, ...] = ()
         self._settings = settings
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
@@ -142,6 +148,10 @@ class Fanout:
         """Give how many queries wait for their turn."""
         return self._num_waiting
 
+    def use(self, view: View) -> None:
+        """Ask the generations of a view from now on; what is on its way is answered by those before."""
+        self._shards, self._generations = view.shards, view.generations
+
     async def search(self, query: ShardQuery, timeout_s: float, *, allow_partial: bool = False) -> Found:
         """Find a query's best hits over all shards.
 
@@ -151,6 +161,7 @@ class Fanout:
         Raises:
             ShardTimeout: shards did not answer within timeout_s; names them.
             ShardFailed: shards answered with an error, or none could be reached; names them.
+            GenerationMissing: a shard does not have the generation of the view: ask again in the next one.
             Overloaded: too many queries wait.
         """
         (found,) = await self.search_all([query], timeout_s, allow_partial=[allow_partial])
@@ -167,7 +178,7 @@ class Fanout:
         if len(self._shards) == 1 and (lone := self._shards[0].lone_now(query)) is not None:
             if self._on_batch:
                 self._on_batch(1)
-            return Found(*lone, None, None, ())
+            return Found(*lone, None, None, (), self._generations)
         answers: list[ShardAnswer] = []
         for shard in self._shards:
             answer = shard.search_now((query,))
@@ -176,7 +187,7 @@ class Fanout:
             answers.append(answer)
         if self._on_batch:
             self._on_batch(1)
-        return _found(_Hits(merge_answers(answers, query.k), answers), query, 0, ())
+        return _found(_Hits(merge_answers(answers, query.k), answers), query, 0, (), self._generations)
 
     async def search_alike(self, queries: AlikeQueries, timeout_s: float, *, allow_partial: bool = False) -> FoundAlike:
         """Find the best hits of queries that are alike; raises as `search`."""
@@ -186,8 +197,10 @@ class Fanout:
         found = [answer for answer in answers if isinstance(answer, FoundAlike)]
         if len(found) == 1:
             return found[0]
+        if any(one.generations != found[0].generations for one in found):
+            raise GenerationMissing("the view changed between two batches of one request")
         missing = sorted({shard for one in found for shard in one.missing_shards})
-        return FoundAlike(*_together(found, queries.k), tuple(missing))
+        return FoundAlike(*_together(found, queries.k), tuple(missing), found[0].generations)
 
     async def search_all(self, queries: Sequence[ShardQuery], timeout_s: float, *, allow_partial: Sequence[bool]) -> list[Found]:
         """Find the best hits of several queries of one request; raises what `search` raises for the first that fails."""
@@ -276,7 +289,7 @@ class Fanout:
         context = first_traced([member.context for member in members])
         calls = [_called(shard, queries, timeout_s, context) for shard in self._shards]
         pending = [call for call in calls if not call.done()]
-        batch = _Batch(members, calls, len(pending))
+        batch = _Batch(members, calls, len(pending), self._generations)
         row = 0
         for member in members:
             member.batch, member.row = batch, row
@@ -350,34 +363,34 @@ def _collected(waiting: _Waiting) -> Found | FoundAlike:
     if batch is None:
         raise ShardTimeout(f"the query waited {timeout_s:.3g} s for its turn: shards are slower than queries come")
     if not batch.num_open and () in batch.hits:
-        return _cut(batch.hits[()], waiting, ())
+        return _cut(batch.hits[()], waiting, (), batch.generations)
     silent, errors = missing_of(dict(enumerate(batch.calls)))
     missing = tuple(sorted([*silent, *errors]))
     if missing and (not waiting.allow_partial or len(missing) == len(batch.calls)):
         raise_missing(silent, errors, timeout_s)
-    return _cut(batch.hits_of(missing), waiting, missing)
+    return _cut(batch.hits_of(missing), waiting, missing, batch.generations)
 
 
-def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...]) -> Found | FoundAlike:
+def _cut(hits: _Hits, waiting: _Waiting, missing: tuple[int, ...], generations: tuple[int, ...]) -> Found | FoundAlike:
     query, row = waiting.query, waiting.row
     if isinstance(query, AlikeQueries):
         rows = slice(row, row + len(query))
-        return FoundAlike(hits.merged.ids_QK3[rows, : query.k], hits.merged.scores_QK[rows, : query.k], missing)
-    return _found(hits, query, row, missing)
+        return FoundAlike(hits.merged.ids_QK3[rows, : query.k], hits.merged.scores_QK[rows, : query.k], missing, generations)
+    return _found(hits, query, row, missing, generations)
 
 
-def _found(hits: _Hits, query: ShardQuery, row: int, missing: tuple[int, ...]) -> Found:
+def _found(hits: _Hits, query: ShardQuery, row: int, missing: tuple[int, ...], generations: tuple[int, ...]) -> Found:
     ids = hits.ids[row][: query.k]
     scores = hits.scores[row][: len(ids)]
     if not query.with_payload and not query.with_vectors:
-        return Found(ids, scores, None, None, missing)
+        return Found(ids, scores, None, None, missing, generations)
     places = [hits.merged.place(row, hit) for hit in range(len(ids))]
     payloads = vectors = None
     if query.with_payload:
         payloads = [_bytes(hits.answers[part].payloads_QK, row, column) for part, column in places]
     if query.with_vectors:
         vectors = [_bytes(hits.answers[part].vectors_QK, row, column) for part, column in places]
-    return Found(ids, scores, payloads, vectors, missing)
+    return Found(ids, scores, payloads, vectors, missing, generations)
 
 
 def _together(found: Sequence[FoundAlike], k: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:

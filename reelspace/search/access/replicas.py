@@ -135,12 +135,20 @@ class Replicas(Generic[R]):
             Exception: whatever else a server raised first.
         """
         if len(self._states) == 1:
-            return await call(self._states[0].replica, timeout_s)
+            return await self._ask_only(call, timeout_s)
         asked = _Asked(self, call, timeout_s)
         try:
             return await asked.answer()
         except BaseException:
             asked.give_up()
+            raise
+
+    async def _ask_only(self, call: "Call[R, T]", timeout_s: float) -> T:
+        state = self._states[0]
+        try:
+            return await call(state.replica, timeout_s)
+        except (ShardFailed, ShardTimeout):
+            self.doubt(state)  # an examination may mend it
             raise
 
     async def each(self, call: "Call[R, object]", timeout_s: float) -> None:
@@ -178,6 +186,11 @@ class Replicas(Generic[R]):
             self.doubt(state)
 
     # What a call that is being answered needs of the servers.
+
+    @property
+    def servers(self) -> tuple[R, ...]:
+        """Give the servers."""
+        return tuple(state.replica for state in self._states)
 
     @property
     def settings(self) -> ReplicaSettings:

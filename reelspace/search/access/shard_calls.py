@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
-from reelspace.search.access.shard_client import ShardFailed, ShardTimeout
+from reelspace.search.access.shard_client import GenerationMissing, ShardFailed, ShardTimeout
 
 T = TypeVar("T")
 
@@ -35,14 +35,19 @@ async def all_answers(calls: Mapping[int, Awaitable[T]], timeout_s: float) -> di
 
 
 def missing_of(calls: "Mapping[int, asyncio.Future[T]]") -> tuple[list[int], dict[int, BaseException]]:
-    """Tell which shards were silent and which failed; raises what is neither, for that is a bug or a client's mistake."""
+    """Tell which shards were silent and which failed.
+
+    Raises:
+        GenerationMissing: a shard has another generation than it was asked for: all are to be asked again.
+        Exception: what else a call raised, for that is a bug or a client's mistake.
+    """
     silent: list[int] = []
     errors: dict[int, BaseException] = {}
     for shard, call in calls.items():
         error = call.exception() if call.done() and not call.cancelled() else None
         if not call.done() or call.cancelled() or isinstance(error, ShardTimeout):
             silent.append(shard)
-        elif isinstance(error, ShardFailed):
+        elif isinstance(error, ShardFailed) and not isinstance(error, GenerationMissing):
             errors[shard] = error
         elif error is not None:
             raise error

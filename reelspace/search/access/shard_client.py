@@ -1,7 +1,7 @@
 """One shard as the gateway sees it, wherever it runs: local_shard.py in this process, triton_shard.py on Triton servers."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from reelspace.core.errors import InternalError, ServerUnavailable
 from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
@@ -16,12 +16,26 @@ class ShardFailed(ServerUnavailable):
     """Shards answered with an error; the message names them."""
 
 
+class GenerationMissing(ShardFailed):
+    """A shard does not have the generation that it is asked for: look which one is current, and ask again."""
+
+
 class ModelRefused(InternalError):
     """A model called a request bad that the gateway had let through."""
 
 
 class ShardClient(Protocol):
-    """What the gateway asks of a shard."""
+    """What the gateway asks of a shard, in the generation that is current at any time, or in a given one."""
+
+    def at(self, generation: int) -> Self:
+        """Give the client of one generation; what it asks raises GenerationMissing where that is not loaded."""
+
+    async def prepare(self, generation: int, timeout_s: float) -> None:
+        """Return when a generation can be asked for.
+
+        Raises:
+            ShardTimeout, ShardFailed: it cannot.
+        """
 
     async def search(self, queries: Sequence[ShardQuery], timeout_s: float) -> ShardAnswer:
         """Search several queries at once, all over vectors of one length.

@@ -9,6 +9,7 @@ from reelspace.core.errors import ReelspaceError
 from reelspace.core.store import Store
 from reelspace.search.access.results import Coverage
 from reelspace.search.access.shard_client import ShardClient
+from reelspace.search.access.view import View
 from reelspace.search.compute.queries import Describe, ShardFacts
 from reelspace.search.storage.layout import (
     Collection,
@@ -51,6 +52,11 @@ class Tally:
         self._asked_s = -FRESH_S
         self._asking: asyncio.Task[None] | None = None
 
+    def use(self, view: View) -> None:
+        """Ask the generations of a view from now on."""
+        self._shards = view.shards
+        self.expire()
+
     def begin(self, facts: Sequence[ShardFacts]) -> None:
         """Take what is known before any shard was asked."""
         self._facts, self._whole = list(facts), None
@@ -64,16 +70,16 @@ class Tally:
         """Tell whether a shard has told of no change for so long."""
         return asyncio.get_running_loop().time() - self._changed_s[shard] >= seconds
 
-    def coverage(self, missing_shards: tuple[int, ...] = ()) -> Coverage:
-        """Give the coverage of an answer without some shards."""
+    def coverage(self, missing_shards: tuple[int, ...] = (), generations: tuple[int, ...] = ()) -> Coverage:
+        """Give the coverage of an answer without some shards, of given generations, or else those that shards told of."""
         self._ask_if_old()
         if self._whole is None:
             num_rows = sum(facts.num_rows for facts in self._facts)
             self._whole = Coverage(num_rows, num_rows, tuple(facts.generation for facts in self._facts))
-        if not missing_shards:
+        if not missing_shards and generations in ((), self._whole.generations):
             return self._whole
         answered = sum(facts.num_rows for shard, facts in enumerate(self._facts) if shard not in missing_shards)
-        return Coverage(answered, self._whole.of, self._whole.generations, missing_shards)
+        return Coverage(answered, self._whole.of, generations or self._whole.generations, missing_shards)
 
     async def refresh(self, timeout_s: float = _PATIENCE_S) -> None:
         """Ask every shard; of one that does not answer the last facts stay."""

@@ -28,6 +28,11 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Look now which generations the pointer names, and tell what the shard holds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Search for something, whatever it finds, to show that the shard works."""
 
@@ -35,22 +40,26 @@ class Probe:
 PROBE: Final = b"probe"
 
 
-def encode_call(call: Read | Sync) -> bytes:
-    """Write a call."""
+def encode_call(call: Read | Sync | Look, generation: int = 0) -> bytes:
+    """Write a call of a generation; 0 means the current one."""
     if isinstance(call, Sync):
-        return orjson.dumps(["sync", {"number": call.number}])
+        return orjson.dumps(["sync", {"number": call.number}, generation])
+    if isinstance(call, Look):
+        return orjson.dumps(["look", {}, generation])
     values = {key: _wire(value) for key, value in asdict(call).items()}
-    return orjson.dumps([_NAMES[type(call)], values])
+    return orjson.dumps([_NAMES[type(call)], values, generation])
 
 
-def decode_call(data: bytes) -> Read | Sync | Probe:
-    """Read a call; CallRefused for anything else."""
+def decode_call(data: bytes) -> tuple[Read | Sync | Look | Probe, int]:
+    """Read a call and the generation it asks; CallRefused for anything else."""
     if data == PROBE:
-        return Probe()
+        return Probe(), 0
     try:
-        name, values = orjson.loads(data)
+        name, values, generation = orjson.loads(data)
         if name == "sync":
-            return Sync(int(values["number"]))
+            return Sync(int(values["number"])), int(generation)
+        if name == "look":
+            return Look(), int(generation)
         if "where" in values:
             values["where"] = values["where"].encode()
         if "ids" in values:
@@ -62,7 +71,7 @@ def decode_call(data: bytes) -> Read | Sync | Probe:
         call: Read = _KINDS[name](**values)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise CallRefused(f"expected the bytes of a call, got {data[:80]!r}: {error}") from error
-    return call
+    return call, int(generation)
 
 
 def encode_answer(answer: ReadAnswer) -> bytes:
@@ -77,7 +86,7 @@ def decode_answer(data: bytes) -> ReadAnswer:
     value = orjson.loads(data)
     if isinstance(value, list):
         return [_read_record(*one) for one in value]
-    return ShardFacts(**value) if isinstance(value, dict) else int(value)
+    return ShardFacts(**value | {"loaded": tuple(value["loaded"])}) if isinstance(value, dict) else int(value)
 
 
 def _record(record: Record) -> list[Any]:

@@ -16,6 +16,8 @@ MAX_UNSEALED: Final = 20_000
 MAX_UNSEALED_SHARE: Final = 0.2
 MAX_LOOSE: Final = 2_000
 MAX_LOOSE_SHARE: Final = 0.01
+GONE: Final = "this generation is not loaded"
+"""So begins what a shard says that is asked for a generation which it does not have."""
 RECALL_TOLERANCE: Final = 0.05
 """The recall is known from a few hundred hits only."""
 
@@ -157,7 +159,8 @@ class Record:
 class ShardFacts:
     """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it.
 
-    `recall` is the share of the 10 nearest that searches found lately, None where that is not known; `recall_target` what is to be.
+    `recall` is the share of the 10 nearest that searches found lately, None where that is not known; `recall_target` what is to be;
+    `loaded` the generations that can be asked for.
     """
 
     num_rows: int
@@ -168,6 +171,7 @@ class ShardFacts:
     num_unsealed: int = 0
     recall: float | None = None
     recall_target: float = 0.0
+    loaded: tuple[int, ...] = ()
 
     @property
     def has_low_recall(self) -> bool:

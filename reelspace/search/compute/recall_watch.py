@@ -101,6 +101,23 @@ class RecallWatch:
         return before, Recall(float(found_share), len(shares), float(target))
 
 
+def sampled_recall(turn: AbstractContextManager[object], shard: Shard, num_rows: int) -> Recall | None:
+    """Search for some of the sealed rows of a shard and hold that against all of them; None where every row is compared anyway."""
+    looked: dict[str, list[_Looked]] = defaultdict(list)
+    for using, index in shard.indexes.items():
+        places = np.linspace(0, index.num_sealed - 1, min(num_rows, index.num_sealed)).astype(np.int64)
+        for vector_D in index.gather(np.unique(places)):
+            with turn:
+                found = _looked(shard, _Asked(vector_D, using, b""))
+            if found is not None:
+                looked[using].append(found)
+    shares = [(share, some[0].target) for some in looked.values() for share in _shares_found(some)]
+    if not shares:
+        return None
+    found_share, target = np.mean(shares, axis=0)
+    return Recall(float(found_share), len(shares), float(target))
+
+
 def _looked(shard: Shard, asked: _Asked) -> _Looked | None:
     index = shard.indexes[asked.using]
     if index.facts.index.kind == "flat" or not index.num_sealed:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.queries import AlikeQueries, ShardAnswer, ShardQuery
-from reelspace.search.compute.signature import EXCLUDE, FILTER, IDS, OPTIONS, PAYLOAD, QUERY, SCORES, VECTORS, K
+from reelspace.search.compute.signature import EXCLUDE, FILTER, GENERATION, IDS, OPTIONS, PAYLOAD, QUERY, SCORES, VECTORS, K
 from reelspace.search.storage.ids import NO_ID, NUM_WORDS, id_words, ids_of_words
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -23,10 +23,30 @@ class TensorsRefused(UserError):
     """Tensors that are no queries; the message begins with the tensor."""
 
 
-def query_tensors(queries: Sequence[ShardQuery]) -> dict[str, NDArray[Any]]:
-    """Give the tensors of queries over vectors of one length."""
-    if isinstance(queries, AlikeQueries):
-        return _alike_tensors(queries)
+def query_tensors(queries: Sequence[ShardQuery], generation: int = 0) -> dict[str, NDArray[Any]]:
+    """Give the tensors of queries over vectors of one length, in one generation; 0 is the current one."""
+    tensors = _alike_tensors(queries) if isinstance(queries, AlikeQueries) else _tensors(queries)
+    if generation:
+        tensors[GENERATION] = np.full((len(queries), 1), generation, dtype=np.int32)
+    return tensors
+
+
+def generation_of(inputs: Tensors) -> int:
+    """Read which generation the queries of one request are for; 0 is the current one.
+
+    Raises:
+        TensorsRefused: the rows name several.
+    """
+    given = inputs.get(GENERATION)
+    if given is None:
+        return 0
+    numbers = given.reshape(-1)
+    if not (numbers == numbers[0]).all():
+        raise TensorsRefused(f"{GENERATION}: expected the same in all rows, got {sorted(set(numbers.tolist()))[:8]}")
+    return int(numbers[0])
+
+
+def _tensors(queries: Sequence[ShardQuery]) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {
         QUERY: np.stack([query.vector_D for query in queries]),
         K: np.array([[query.k] for query in queries], dtype=np.int32),

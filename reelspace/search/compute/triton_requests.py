@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelspace.core.errors import ReelspaceError, UserError
-from reelspace.search.compute.calls import Probe, Sync, decode_call, encode_answer
-from reelspace.search.compute.host import ShardHost
+from reelspace.search.compute.calls import Look, Probe, Sync, decode_call, encode_answer
+from reelspace.search.compute.host import GenerationGone, ShardHost
 from reelspace.search.compute.queries import AlikeQueries, Describe, Read, ReadAnswer, ShardAnswer, ShardQuery, joined
 from reelspace.search.compute.signature import ANSWER, CALL
-from reelspace.search.compute.tensors import Tensors, answer_tensors, queries_of
+from reelspace.search.compute.tensors import Tensors, answer_tensors, generation_of, queries_of
 
 SYNC_S = 0.005
 Search = tuple[int, Sequence[ShardQuery]]
@@ -30,30 +30,32 @@ class ShardRequest:
 def answer_requests(host: ShardHost, requests: Sequence[ShardRequest]) -> list[Tensors | ReelspaceError]:
     """Answer each request with its output tensors, or with the reason why it is refused."""
     answers: list[Tensors | ReelspaceError | None] = [None] * len(requests)
-    searches: list[Search] = []
+    searches: dict[int, list[Search]] = {}
     for place, request in enumerate(requests):
         try:
             if CALL in request.inputs:
                 answers[place] = _called(host, request.inputs[CALL])
             else:
-                searches.append((place, queries_of(request.inputs, request.wanted)))
+                search = place, queries_of(request.inputs, request.wanted)
+                searches.setdefault(generation_of(request.inputs), []).append(search)
         except ReelspaceError as error:
             answers[place] = error
-    for place, found in _searched(host, searches):
-        answers[place] = found if isinstance(found, ReelspaceError) else _only(found, requests[place].wanted)
+    for generation, some in searches.items():
+        for place, found in _searched(host, generation, some):
+            answers[place] = found if isinstance(found, ReelspaceError) else _only(found, requests[place].wanted)
     return [answer for answer in answers if answer is not None]
 
 
-def _searched(host: ShardHost, searches: Sequence[Search]) -> list[tuple[int, Tensors | ReelspaceError]]:
-    if not searches:
-        return []
+def _searched(host: ShardHost, generation: int, searches: Sequence[Search]) -> list[tuple[int, Tensors | ReelspaceError]]:
     try:
-        answer = host.search(joined([queries for _, queries in searches]))
+        answer = host.search(joined([queries for _, queries in searches]), generation)
+    except GenerationGone as error:
+        return [(place, error) for place, _ in searches]
     except UserError as error:
         if len(searches) == 1:
             return [(searches[0][0], error)]
         # One of them is bad: alone, each is answered or refused for itself.
-        return [found for search in searches for found in _searched(host, [search])]
+        return [found for search in searches for found in _searched(host, generation, [search])]
     return _parted(answer, searches)
 
 
@@ -71,19 +73,22 @@ def _parted(answer: ShardAnswer, searches: Sequence[Search]) -> list[tuple[int, 
 def _called(host: ShardHost, calls: NDArray[Any]) -> Tensors:
     answers = []
     for data in calls.reshape(-1).tolist():
-        answers.append(encode_answer(_answered(host, decode_call(data))))
+        answers.append(encode_answer(_answered(host, *decode_call(data))))
     return {ANSWER: np.array(answers, dtype=np.object_).reshape(-1, 1)}
 
 
-def _answered(host: ShardHost, call: Read | Sync | Probe) -> ReadAnswer:
+def _answered(host: ShardHost, call: Read | Sync | Look | Probe, generation: int) -> ReadAnswer:
     match call:
         case Sync(number=number):
             return host.hurry(number, SYNC_S)
+        case Look():
+            host.tell()
+            return host.read(Describe())
         case Probe():
             host.probe()
             return host.read(Describe())
         case _:
-            return host.read(call)
+            return host.read(call, generation)
 
 
 def _only(tensors: Tensors, wanted: frozenset[str]) -> Tensors:

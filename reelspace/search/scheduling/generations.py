@@ -91,7 +91,7 @@ def point_shards(
         for one in shards
     }
     if not store.exists(key):
-        store.put_if_absent(key, json_bytes(_current(1, states)))
+        store.put_if_absent(key, json_bytes(CurrentGenerations(version=1, shards=states, updated_at=now())))
         return
     data, etag = store.get_with_etag(key)
     current = parse(CurrentGenerations, data, f"{key} in {store.url}")
@@ -102,7 +102,24 @@ def point_shards(
             what = f"generation {state.generation} of shard {shard} of {collection} holds its log up to {state.contains_log}"
             raise PreconditionFailed(f"{what}, generation {known.generation} meanwhile up to {known.contains_log}: build it again")
     if {**current.shards, **states} != current.shards:
-        store.put_if_match(key, json_bytes(_current(current.version + 1, {**current.shards, **states})), etag)
+        store.put_if_match(key, json_bytes(flipped(current, states)), etag)
+
+
+def flipped(current: CurrentGenerations, states: Mapping[str, ShardState]) -> CurrentGenerations:
+    """Give a pointer after a flip of some shards, which names nothing beside them."""
+    changes = {
+        "version": current.version + 1,
+        "shards": {**current.shards, **states},
+        "beside": {},
+        "previous": current.shards,
+        "updated_at": now(),
+    }
+    return current.model_copy(update=changes)
+
+
+def now() -> str:
+    """Give the time as pointers have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def create_collection_file(store: Store, collection: Collection) -> None:
@@ -139,7 +156,3 @@ def publish_shard(store: Store, collection: str, number: int, shard: int, direct
             store.put_file(generation_key(collection, shard, number, name), directory / name)
         store.put(key, data)
     return ServedGeneration(collection=collection, shard=shard, generation=number, manifest_sha256=sha256(data))
-
-
-def _current(version: int, states: Mapping[str, ShardState]) -> CurrentGenerations:
-    return CurrentGenerations(version=version, shards=dict(states), updated_at=datetime.now(UTC).isoformat(timespec="seconds"))

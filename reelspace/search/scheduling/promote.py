@@ -14,7 +14,7 @@ from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import GateRefused, UserError
 from reelspace.core.store import Store
 from reelspace.search.scheduling.generations import PublishedGeneration, point_collection, publish_generation
-from reelspace.search.scheduling.repository import encoder_space, publish_encoders, publish_shards
+from reelspace.search.scheduling.repository import encoder_space, publish_encoders, publish_followed
 from reelspace.search.storage.layout import SPACE_POINTER, Collection, SpacePointer, json_bytes, parse
 
 UPSERTED = "upserted"
@@ -75,7 +75,7 @@ def promote(store: Store, promotion: Promotion, scratch: Path) -> SpacePointer:
         return _promote_encoders(store, promotion, pointer, etag)
     published = publish_generation(store, promotion.index, scratch)
     encoders = publish_encoders(store, promotion.encoders, pointer.encoders if pointer else {}) if promotion.encoders else {}
-    publish_shards(store, published, _serving_generation(pointer, published))
+    publish_followed(store, published.collection)
     point_collection(store, published)
     return _flip(store, _wanted(published, encoders, promotion.alias, pointer), pointer, etag)
 
@@ -112,10 +112,6 @@ def _pointer(store: Store) -> tuple[SpacePointer | None, str | None]:
         return None, None
     data, etag = store.get_with_etag(SPACE_POINTER)
     return parse(SpacePointer, data, f"{SPACE_POINTER} in {store.url}"), etag
-
-
-def _serving_generation(pointer: SpacePointer | None, published: PublishedGeneration) -> int | None:
-    return pointer.generation if pointer and pointer.collection == published.collection.full_name else None
 
 
 def _wanted(published: PublishedGeneration, encoders: dict[str, int], alias: str, pointer: SpacePointer | None) -> SpacePointer:

@@ -1,4 +1,4 @@
-"""Writes Triton's model repository: a version directory per promoted encoder and per generation of a shard.
+"""Writes Triton's model repository: a version directory per promoted encoder, and one per shard, which follows its pointer.
 
 Version directories are whole before a configuration names them, and the version that serves stays named, so a server
 that starts amid a promotion serves what the pointers say.
@@ -14,7 +14,6 @@ from reelspace.core.errors import CorruptArtifact, PreconditionFailed
 from reelspace.core.store import Store
 from reelspace.search.compute.signature import shard_config, version_policy
 from reelspace.search.scheduling.claims import claim
-from reelspace.search.scheduling.generations import PublishedGeneration
 from reelspace.search.storage.followed import FOLLOWED_VERSION, FollowedShard, followed_key
 from reelspace.search.storage.layout import SPACE_CLAIMS, Collection, json_bytes, shard_model
 
@@ -46,19 +45,6 @@ def publish_encoders(store: Store, repository: Artifact, serving: Mapping[str, i
     for model in models:
         _publish_encoder(store, repository, model, number, serving.get(model, number))
     return dict.fromkeys(models, number)
-
-
-def publish_shards(store: Store, published: PublishedGeneration, serving: int | None) -> None:
-    """Write repository/shard-<c>-<s>/{<g>/generation.json, config.pbtxt}.
-
-    Args:
-        serving: generation of this collection that serves now and stays loaded beside the new one.
-    """
-    versions = [published.number] if serving is None else [serving, published.number]
-    for shard in published.shards:
-        model = shard_model(shard.collection, shard.shard)
-        store.put(f"repository/{model}/{published.number}/generation.json", json_bytes(shard))
-        store.put(f"repository/{model}/{CONFIG}", shard_config(model, versions).encode())
 
 
 def publish_followed(store: Store, collection: Collection) -> None:

@@ -1,6 +1,6 @@
-"""repository/shard-<c>-<s>/1/followed.json: a shard on Triton that moves on with its collection's pointer, instead of one version each.
+"""repository/shard-<c>-<s>/1/followed.json: a shard on Triton, which moves on with its collection's pointer.
 
-Collections that clients make are served so: their generations come often, and no gateway has to change what it asks for.
+Generations come often; with a version of the model for each, somebody had to tell every server of every one.
 """
 
 from typing import Final

@@ -8,7 +8,7 @@ collections/<c>/payload_schema.json                          PayloadSchema, repl
 collections/<c>/shards/<s>/log/{<20-digit n>.arrow,floor.json}   writes beyond the generation (log.py, entries.py, floor.py)
 collections/<c>/shards/<s>/generations/<g>/manifest.json     ShardManifest, written last; beside it the files it names
 collections/names.json                                       names and aliases that clients use (names.py)
-repository/shard-<c>-<s>/{config.pbtxt, <g>/generation.json} ServedGeneration: what Triton's shard backend reads
+repository/shard-<c>-<s>/{config.pbtxt, 1/followed.json}     what Triton's shard backend reads (followed.py)
 spaces/current.json                                          SpacePointer, the one pointer that promote flips
 """
 
@@ -146,10 +146,15 @@ class CurrentGenerations(Settings):
     version: int = Field(ge=1, description="Counts the flips.")
     shards: dict[str, ShardState]
     updated_at: str
+    beside: dict[str, ShardState] = Field(
+        default_factory=dict, description="What shards have loaded beside, by shard: about to be current, or what was so before."
+    )
+    previous: dict[str, ShardState] = Field(default_factory=dict, description="What was current before the last flip, to go back to.")
+    epoch: int = Field(0, ge=0, description="Which controller, counted since the first, wrote this last; an earlier one may not.")
 
 
 class ServedGeneration(Settings):
-    """What the shard backend loads: names and hashes; where the store is comes from the server's environment."""
+    """One generation of one shard, with the hash of its manifest."""
 
     collection: str
     shard: int = Field(ge=0)

@@ -6,7 +6,7 @@ from typing import Final
 
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.store import Store
-from reelspace.search.access.catalog import Known, read_known
+from reelspace.search.access.known import Known, read_known
 from reelspace.search.storage.floor import read_floor
 from reelspace.search.storage.layout import Collection, collection_key, read_collection, read_current
 from reelspace.search.storage.log import log_key

@@ -61,6 +61,11 @@ class OracleShard:
         self.error: Exception | None = None
         self.calls: list[Sequence[ShardQuery] | Read | int] = []
 
+    def at(self, generation: int) -> "OracleShard":
+        return self
+
+    async def prepare(self, generation: int, timeout_s: float) -> None: ...
+
     def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
         if not self.is_quick:
             return None

@@ -109,7 +109,7 @@ def test_the_recall_is_that_of_exact_answers(host: ShardHost, is_damaged: bool) 
     watch, queries_QD = RecallWatch(), rows(30, 3)
     for vector_D in queries_QD:
         watch.see(vector_D, "", b"", EVERY)
-    looked = watch.look(host._state, lambda: host._shard)
+    looked = watch.look(host._state, lambda: host._current.shard)
     assert looked is not None
     assert (looked[1].num_queries, looked[1].target) == (30, pytest.approx(0.95))
     assert looked[1].found == pytest.approx(recall_of(host, queries_QD), abs=0.002)
@@ -121,7 +121,7 @@ def test_lone_queries_are_seen_too(store: LocalStore, tmp_path: Path) -> None:
     rebuild_shard(store, made, 0, IndexSettings(flat_below=1), tmp_path)
     with ShardHost(store, made, 0, Hosting(recall_s=PERIOD_S)) as host:
         for vector_D in rows(MIN_QUERIES * EVERY, 4):
-            assert host.lone(vector_D / np.float32(np.linalg.norm(vector_D)), K, "", b"") is not None
+            assert host.lone(ShardQuery(vector_D / np.float32(np.linalg.norm(vector_D)), K)) is not None
         until(lambda: facts(host).recall is not None)
 
 
