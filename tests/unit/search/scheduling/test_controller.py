@@ -1,0 +1,203 @@
+"""Generations that become current: loaded first, checked, all at once; refused where they are damaged; finished by the next controller."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from reelspace.core.errors import PreconditionFailed, UserError
+from reelspace.core.local_store import LocalStore
+from reelspace.core.store import Store
+from reelspace.search.access.backend import Surroundings
+from reelspace.search.access.catalog import Catalog
+from reelspace.search.access.controlled import ControlledShards
+from reelspace.search.access.fanout import FanoutSettings
+from reelspace.search.access.local_backend import LocalBackend
+from reelspace.search.access.query_request import parse_query
+from reelspace.search.compute.host import Hosting
+from reelspace.search.scheduling.controller import Controller, ControllerSettings
+from reelspace.search.scheduling.create import create_collection
+from reelspace.search.scheduling.pointer import change_pointer, roll_back
+from reelspace.search.scheduling.publication import Outcome, last_outcome, publish, waiting
+from reelspace.search.storage.layout import generation_key, read_current
+
+from ..access.worlds import TIME_S
+from .publishing import MADE, built, nearest, publication, serving
+
+QUICK = ControllerSettings(look_s=0.05, hold_s=1.0, load_s=5.0, keep_s=0.0)
+NAME = MADE.full_name
+WRITES = ("put", "put_if_absent", "put_if_match", "put_file", "delete")
+
+
+@asynccontextmanager
+async def gateway(store: Store, settings: ControllerSettings = QUICK) -> AsyncIterator[tuple[Catalog, Controller]]:
+    """One process with shards, and its controller, which looks when a test lets it."""
+    backend = LocalBackend(store, Hosting(poll_s=0.05))
+    catalog = Catalog(store, Surroundings(backend, lambda _pointer: {}), create_collection, FanoutSettings())
+    await catalog.start()
+    try:
+        await catalog.service("works")
+        yield catalog, Controller(store, ControlledShards(catalog, are_elsewhere=False), settings)
+    finally:
+        await catalog.close()
+        await backend.close_all()
+
+
+async def until_settled(store: Store, controller: Controller, number: int) -> Outcome:
+    async with asyncio.timeout(20):
+        while await controller.look() or last_outcome(store, NAME).number != number:
+            await asyncio.sleep(0.02)
+    return last_outcome(store, NAME)
+
+
+async def edition_of(catalog: Catalog) -> set[int]:
+    """Tell which editions the rows of one answer are of, and expect its hits to be that edition's."""
+    service = await catalog.service("works")
+    await service.follow()
+    query_D = [0.5, -1.0, 0.25, 2.0]
+    request = parse_query({"query": query_D, "limit": 10, "with_payload": True}, service.fields)
+    result = await service.query(request, TIME_S)
+    editions = {orjson.loads(point.payload or b"{}")["edition"] for point in result.points}
+    assert len(editions) == 1
+    assert list(result.ids) == nearest(min(editions), query_D, 10)
+    return editions
+
+
+def test_a_generation_is_current_when_every_shard_has_it(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+
+    async def run() -> None:
+        async with gateway(store) as (catalog, controller):
+            assert await edition_of(catalog) == {1}
+            two = publication(built(store, 2, tmp_path))
+            publish(store, NAME, two)
+            assert await until_settled(store, controller, two.number) == Outcome(number=two.number, is_current=True)
+            assert await edition_of(catalog) == {2}
+            assert waiting(store) == {}
+            assert (await catalog.describe("works", TIME_S)).generations == (2, 2)
+            while read_current(store, NAME, 2).beside:
+                await controller.look()
+
+    asyncio.run(run())
+
+
+def test_the_way_back_is_one_change_and_the_way_forward_again_too(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+
+    async def run() -> None:
+        async with gateway(store, QUICK.model_copy(update={"keep_s": 60.0})) as (catalog, controller):
+            two = publication(built(store, 2, tmp_path))
+            publish(store, NAME, two)
+            await until_settled(store, controller, two.number)
+            await edition_of(catalog)
+            for edition in (1, 2):
+                roll_back(store, NAME)
+                assert await edition_of(catalog) == {edition}
+
+    asyncio.run(run())
+    with pytest.raises(UserError, match="no generations before"):
+        fresh = LocalStore(tmp_path / "fresh")
+        serving(fresh, tmp_path / "fresh-files")
+        roll_back(fresh, NAME)
+
+
+def test_of_two_publishers_one_wins_and_the_other_is_told(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+    two, three = (publication(built(store, edition, tmp_path)) for edition in (2, 3))
+    publish(store, NAME, two)
+    publish(store, NAME, two)
+    with pytest.raises(PreconditionFailed, match="generation 2 of works@01234567 is about to be current: 3 must wait"):
+        publish(store, NAME, three)
+    assert waiting(store) == {NAME: two}
+
+
+def test_a_damaged_generation_is_refused_by_name_and_what_serves_goes_on(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+
+    async def run() -> None:
+        async with gateway(store, QUICK.model_copy(update={"load_s": 0.5})) as (catalog, controller):
+            two = publication(built(store, 2, tmp_path))
+            key = generation_key(NAME, 1, two.number, "vectors-0.npy")
+            data = bytearray(store.get(key))
+            data[-1] ^= 1
+            store.put(key, bytes(data))
+            publish(store, NAME, two)
+            outcome = await until_settled(store, controller, two.number)
+            assert not outcome.is_current
+            assert outcome.reason == "shard 1: a server has not loaded it within 0.5 s"
+            assert await edition_of(catalog) == {1}
+            assert read_current(store, NAME, 2).beside == {}
+            three = publication(built(store, 3, tmp_path))
+            publish(store, NAME, three)
+            assert (await until_settled(store, controller, three.number)).is_current
+            assert await edition_of(catalog) == {3}
+
+    asyncio.run(run())
+
+
+class KilledStore(LocalStore):
+    """Kills its process right before one of its writes."""
+
+    writes_left = 1 << 30
+
+    def __getattribute__(self, name: str) -> object:
+        if name in WRITES:
+            self.writes_left -= 1
+            if self.writes_left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getattribute__(name)
+
+
+async def _published(store: Store, number: int) -> None:
+    async with gateway(store) as (_, controller):
+        await until_settled(store, controller, number)
+        while read_current(store, NAME, 2).beside:
+            await controller.look()
+
+
+def test_killed_before_any_of_its_writes_a_controller_is_continued_by_the_next(tmp_path: Path) -> None:
+    start = LocalStore(tmp_path / "start")
+    serving(start, tmp_path)
+    two = publication(built(start, 2, tmp_path))
+    publish(start, NAME, two)
+    num_writes = 0
+    while True:
+        root = shutil.copytree(start.root, tmp_path / f"killed-{num_writes}")
+        pid = os.fork()
+        if pid == 0:
+            killed = KilledStore(root)
+            killed.writes_left = num_writes
+            asyncio.run(_published(killed, two.number))
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSIGNALED(status):
+            assert os.WEXITSTATUS(status) == 0
+            break
+        store = LocalStore(root)
+        asyncio.run(_published(store, two.number))
+        pointer = read_current(store, NAME, 2)
+        assert ({one.generation for one in pointer.shards.values()}, pointer.version, pointer.beside) == ({2}, 2, {})
+        assert last_outcome(store, NAME) == Outcome(number=2, is_current=True)
+        assert waiting(store) == {}
+        num_writes += 1
+    # The lead, what lies beside, the flip, the outcome, what waits, what lies beside no more, and the lead left.
+    assert num_writes >= 6
+
+
+def test_a_controller_that_was_overtaken_changes_no_pointer(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+    change_pointer(store, NAME, lambda one: one.model_copy(update={"previous": one.shards}), epoch=2)
+    with pytest.raises(PreconditionFailed, match="controller 2 has taken works@01234567 over from 1"):
+        change_pointer(store, NAME, lambda one: one.model_copy(update={"previous": {}}), epoch=1)
+    assert read_current(store, NAME, 2).previous
