@@ -15,6 +15,15 @@ class Backend(Protocol):
     async def open(self, collection: Collection) -> Sequence[ShardClient]:
         """Give a client of every shard, in order; the shards may still be loading."""
 
+    async def follow(self) -> None:
+        """Go over to other servers, where shards were given to them."""
+
+    async def load(self, model: str, addresses: Sequence[str]) -> bool:
+        """Have servers load a shard; tells whether one has it now."""
+
+    async def unload(self, model: str, addresses: Sequence[str]) -> None:
+        """Have servers unload a shard."""
+
     async def close(self, collection: Collection) -> None:
         """Let go of a collection that is no longer served, or is about to be deleted."""
 

@@ -35,6 +35,16 @@ class LocalBackend:
             hosts = self._hosts[collection.full_name] = await asyncio.to_thread(self._load, collection)
         return [LocalShard(host, self._executor) for host in hosts]
 
+    async def follow(self) -> None:
+        """Stay: shards are here."""
+
+    async def load(self, model: str, addresses: Sequence[str]) -> bool:
+        """Load nothing: there are no servers."""
+        return False
+
+    async def unload(self, model: str, addresses: Sequence[str]) -> None:
+        """Unload nothing either."""
+
     async def close(self, collection: Collection) -> None:
         """Stop a collection's shards."""
         for host in self._hosts.pop(collection.full_name, []):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 import tritonclient.grpc.aio as triton
@@ -10,24 +10,18 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from reelspace.search.access.current_request import trace_headers
-from reelspace.search.access.replicas import Replicas, ReplicaSettings, Told, untold
+from reelspace.search.access.replicas import Replicas, ReplicaSettings
 from reelspace.search.access.shard_client import GenerationMissing, ModelRefused, ShardFailed, ShardTimeout
+from reelspace.search.access.triton_servers import TritonServers, load_model
 from reelspace.search.compute.calls import Look, Sync, decode_answer, encode_call
 from reelspace.search.compute.queries import GONE, Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
 from reelspace.search.compute.signature import ANSWER, CALL
 from reelspace.search.compute.tensors import answer_of, query_tensors, wanted_outputs
 from reelspace.search.storage.followed import FOLLOWED_VERSION
 
-CHANNEL_OPTIONS: Final = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 FIRST_PAUSE_S: Final = 0.001
 LAST_PAUSE_S: Final = 0.05
 PROBE_S: Final = 10.0
-Load: TypeAlias = Callable[[triton.InferenceServerClient, str], Awaitable[None]]
 _VERSION: Final = str(FOLLOWED_VERSION)
 _DATATYPES: Final = {
     np.dtype(np.float32): "FP32",
@@ -74,6 +68,10 @@ class TritonShard:
         result = await self._servers.ask(_call_tensors(encode_call(request, self._generation)), [ANSWER], timeout_s)
         return decode_answer(_answer_bytes(result))
 
+    async def look(self, timeout_s: float) -> Sequence[ShardFacts | None]:
+        """Have every server look at the pointer, and tell what it has."""
+        return await self._servers.look(timeout_s)
+
     async def sync(self, number: int, timeout_s: float) -> None:
         """Return when every replica that is asked has applied a log number; one that has not in time is asked again when it has."""
         await self._servers.sync(number, timeout_s)
@@ -82,24 +80,31 @@ class TritonShard:
 class ShardServers:
     """The Triton servers that have one shard. Belongs to one event loop; close it there."""
 
-    def __init__(
-        self,
-        replicas: Sequence[triton.InferenceServerClient],
-        model: str,
-        load: Load,
-        settings: ReplicaSettings | None = None,
-        tell: Told = untold,
-    ) -> None:
-        """Connect.
-
-        Args:
-            load: has the model loaded by a server that does not have it; ShardFailed if that fails.
-        """
-        self._load = load
-        self._replicas = Replicas(tuple(replicas), self._probe, settings, tell)
-        self._model = model
+    def __init__(self, servers: TritonServers, addresses: tuple[str, ...], model: str, settings: ReplicaSettings | None = None) -> None:
+        """Connect to the servers at some addresses."""
+        self._servers, self._model, self._settings = servers, model, settings
         self._applied_number = 0
         self._generation = 0
+        self.addresses = addresses
+        self._replicas = self._replicas_at(addresses)
+
+    def _replicas_at(self, addresses: tuple[str, ...]) -> Replicas[triton.InferenceServerClient]:
+        return Replicas(self._servers.clients(addresses), self._probe, self._settings, self._servers.told(addresses))
+
+    async def move(self, addresses: tuple[str, ...], timeout_s: float) -> None:
+        """Go over to other servers once one of them has what those before have.
+
+        Raises:
+            ShardFailed, ShardTimeout: none has it; those before are asked on.
+        """
+        replicas = self._replicas_at(addresses)
+        try:
+            await replicas.each(lambda replica, _: self._probe(replica), timeout_s)
+        except BaseException:
+            replicas.close()
+            raise
+        before, self._replicas, self.addresses = self._replicas, replicas, addresses
+        before.close()
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -123,7 +128,7 @@ class ShardServers:
         await self._replicas.each(lambda replica, left_s: self._has(replica, generation, left_s), timeout_s)
         self._generation = generation
 
-    async def describe_all(self, timeout_s: float) -> list[ShardFacts | None]:
+    async def look(self, timeout_s: float) -> list[ShardFacts | None]:
         """Let every server tell what it has, after a look at what it should have; None for one that does not answer."""
         return await asyncio.gather(*(self._described(replica, timeout_s) for replica in self._replicas.servers))
 
@@ -135,7 +140,7 @@ class ShardServers:
 
     async def _probe(self, replica: triton.InferenceServerClient) -> None:
         """Make a replica answer, and wait until it has what every other one was waited for to have."""
-        await self._load(replica, self._model)
+        await load_model(replica, self._model)
         await self._applied(replica, lambda: self._applied_number, PROBE_S)
         if self._generation:
             await self._has(replica, self._generation, PROBE_S)

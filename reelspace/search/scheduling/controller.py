@@ -15,6 +15,7 @@ from reelspace.core.log import log
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
 from reelspace.search.scheduling.leader import HOLD_S, Leader
+from reelspace.search.scheduling.placing import GroupServers, Placer
 from reelspace.search.scheduling.publication import Publication, waiting
 from reelspace.search.scheduling.rebuild import drop_old
 from reelspace.search.scheduling.reconcile import LOAD_S, Reconciler, ShardServers
@@ -33,22 +34,33 @@ class ControllerSettings(Settings):
     look_s: float = Field(1.0, gt=0, description="Time between two looks at what waits, seconds.")
     hold_s: float = Field(HOLD_S, gt=0, description="Time without a sign of life after which another controller leads, seconds.")
     load_s: float = Field(LOAD_S, gt=0, description="Time that servers have to load a generation, seconds.")
-    keep_s: float = Field(60.0, ge=0, description="Time that replaced generations stay loaded for a way back, seconds.")
+    keep_s: float = Field(60.0, ge=0, description="Time that what was replaced or moved stays loaded, seconds.")
     build_bytes: int | None = Field(None, ge=1 << 26, description="Memory that a build of a generation may take, bytes; None: as it needs.")
 
 
 class Controller:
-    """Leads, if no other does. Belongs to one event loop."""
+    """Leads, if no other does. Belongs to one event loop.
 
-    def __init__(self, store: Store, servers: ShardServers, settings: ControllerSettings | None = None) -> None:
-        """Begin nothing."""
+    `epoch` is its number among those that led, None while another leads; `problem` why it could not look last, None if it could.
+    """
+
+    def __init__(
+        self, store: Store, servers: ShardServers, settings: ControllerSettings | None = None, groups: GroupServers | None = None
+    ) -> None:
+        """Begin nothing.
+
+        Args:
+            groups: servers that shards are placed on; None where shards are in this process.
+        """
         self._store = store
         self._settings = settings or ControllerSettings()
         self._reconciler = Reconciler(store, servers, self._settings.load_s)
+        self._placer = None if groups is None else Placer(store, groups, self._settings.keep_s)
         self._leader = Leader(store, self._settings.hold_s)
         self._due_s: dict[str, float] = {}
         self._sweep_s = 0.0
         self.epoch: int | None = None
+        self.problem: str | None = "it has not looked yet"
 
     @property
     def leads(self) -> bool:
@@ -68,6 +80,7 @@ class Controller:
         """Do what can be done now; tells whether more is about to come."""
         try:
             self.epoch = await asyncio.to_thread(self._leader.lead)
+            self.problem = None
             if self.epoch is None:
                 self._due_s.clear()
                 self._sweep_s = 0.0
@@ -75,7 +88,7 @@ class Controller:
             found = await asyncio.to_thread(waiting, self._store)
         except (ReelspaceError, OSError) as error:
             # What serves goes on; the store may be back at the next look.
-            self.epoch = None
+            self.epoch, self.problem = None, " ".join(str(error).split())
             log("controller_does_not_lead", error=str(error))
             return False
         for full_name, publication in found.items():
@@ -84,7 +97,14 @@ class Controller:
         for full_name in [one for one, due_s in self._due_s.items() if due_s <= self._now_s()]:
             del self._due_s[full_name]
             await self._retire(full_name, self.epoch)
-        return bool(found)
+        return await self._place() or bool(found)
+
+    async def _place(self) -> bool:
+        try:
+            return self._placer is not None and await self._placer.step()
+        except (ReelspaceError, OSError) as error:
+            log("not_placed", error=str(error))
+            return False
 
     async def _sweep(self) -> None:
         """Look once in a while which pointers name something beside: others may have flipped them, too."""

@@ -10,7 +10,6 @@ from reelspace.core.store import Store
 from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.generations import PublishedGeneration, create_collection_file, point_collection, publish_directory
-from reelspace.search.scheduling.publication import Publication, states_of
 from reelspace.search.storage.layout import Collection, VectorSettings, collection_key
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import replace_file
@@ -39,12 +38,6 @@ def built(store: Store, edition: int, scratch: Path, made: Collection = MADE, nu
     create_collection_file(store, made)
     number = claim(store, collection_key(made.full_name, "claims"), f"edition-{edition}")
     return publish_directory(store, made, number, directory)
-
-
-def publication(published: PublishedGeneration) -> Publication:
-    """Give what is asked for an edition."""
-    contains_log = dict.fromkeys(range(len(published.shards)), 0)
-    return Publication(number=published.number, shards=states_of(published.shards, contains_log), anew=True)
 
 
 def serving(store: Store, scratch: Path, made: Collection = MADE, num_rows: int = NUM_ROWS) -> None:

@@ -24,11 +24,11 @@ from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.controller import Controller, ControllerSettings
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.pointer import change_pointer, roll_back
-from reelspace.search.scheduling.publication import Outcome, last_outcome, publish, waiting
+from reelspace.search.scheduling.publication import Outcome, last_outcome, publication_of, publish, waiting
 from reelspace.search.storage.layout import generation_key, read_current
 
 from ..access.worlds import TIME_S
-from .publishing import MADE, built, nearest, publication, serving
+from .publishing import MADE, built, nearest, serving
 
 QUICK = ControllerSettings(look_s=0.05, hold_s=1.0, load_s=5.0, keep_s=0.0)
 NAME = MADE.full_name
@@ -76,7 +76,7 @@ def test_a_generation_is_current_when_every_shard_has_it(tmp_path: Path) -> None
     async def run() -> None:
         async with gateway(store) as (catalog, controller):
             assert await edition_of(catalog) == {1}
-            two = publication(built(store, 2, tmp_path))
+            two = publication_of(store, built(store, 2, tmp_path))
             publish(store, NAME, two)
             assert await until_settled(store, controller, two.number) == Outcome(number=two.number, is_current=True)
             assert await edition_of(catalog) == {2}
@@ -94,7 +94,7 @@ def test_the_way_back_is_one_change_and_the_way_forward_again_too(tmp_path: Path
 
     async def run() -> None:
         async with gateway(store, QUICK.model_copy(update={"keep_s": 60.0})) as (catalog, controller):
-            two = publication(built(store, 2, tmp_path))
+            two = publication_of(store, built(store, 2, tmp_path))
             publish(store, NAME, two)
             await until_settled(store, controller, two.number)
             await edition_of(catalog)
@@ -103,16 +103,16 @@ def test_the_way_back_is_one_change_and_the_way_forward_again_too(tmp_path: Path
                 assert await edition_of(catalog) == {edition}
 
     asyncio.run(run())
+    fresh = LocalStore(tmp_path / "fresh")
+    serving(fresh, tmp_path / "fresh-files")
     with pytest.raises(UserError, match="no generations before"):
-        fresh = LocalStore(tmp_path / "fresh")
-        serving(fresh, tmp_path / "fresh-files")
         roll_back(fresh, NAME)
 
 
 def test_of_two_publishers_one_wins_and_the_other_is_told(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     serving(store, tmp_path)
-    two, three = (publication(built(store, edition, tmp_path)) for edition in (2, 3))
+    two, three = (publication_of(store, built(store, edition, tmp_path)) for edition in (2, 3))
     publish(store, NAME, two)
     publish(store, NAME, two)
     with pytest.raises(PreconditionFailed, match="generation 2 of works@01234567 is about to be current: 3 must wait"):
@@ -126,7 +126,7 @@ def test_a_damaged_generation_is_refused_by_name_and_what_serves_goes_on(tmp_pat
 
     async def run() -> None:
         async with gateway(store, QUICK.model_copy(update={"load_s": 0.5})) as (catalog, controller):
-            two = publication(built(store, 2, tmp_path))
+            two = publication_of(store, built(store, 2, tmp_path))
             key = generation_key(NAME, 1, two.number, "vectors-0.npy")
             data = bytearray(store.get(key))
             data[-1] ^= 1
@@ -137,7 +137,7 @@ def test_a_damaged_generation_is_refused_by_name_and_what_serves_goes_on(tmp_pat
             assert outcome.reason == "shard 1: a server has not loaded it within 0.5 s"
             assert await edition_of(catalog) == {1}
             assert read_current(store, NAME, 2).beside == {}
-            three = publication(built(store, 3, tmp_path))
+            three = publication_of(store, built(store, 3, tmp_path))
             publish(store, NAME, three)
             assert (await until_settled(store, controller, three.number)).is_current
             assert await edition_of(catalog) == {3}
@@ -168,7 +168,7 @@ async def _published(store: Store, number: int) -> None:
 def test_killed_before_any_of_its_writes_a_controller_is_continued_by_the_next(tmp_path: Path) -> None:
     start = LocalStore(tmp_path / "start")
     serving(start, tmp_path)
-    two = publication(built(start, 2, tmp_path))
+    two = publication_of(start, built(start, 2, tmp_path))
     publish(start, NAME, two)
     num_writes = 0
     while True:
