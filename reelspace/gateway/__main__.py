@@ -29,6 +29,7 @@ def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
     parser.add_argument("--admin-port", type=int, help="port for health and metrics; 0 takes a free one")
     parser.add_argument("--access-log", action="store_true", help="write a line of JSON on stderr for every answered request")
     parser.add_argument("--drain-s", type=float, default=0.0, help="seconds of being unready before the end")
+    parser.add_argument("--without-controller", action="store_true", help="leave generations to other processes")
     return read(GatewaySettings, vars(parser.parse_args(arguments)))
 
 

@@ -1,17 +1,18 @@
 """The gateway's application: the routers of search and serving behind one entrance, health and metrics."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from fastapi import FastAPI, Request, Response
 
 from reelspace.core.errors import ServerUnavailable
 from reelspace.core.store import Store
 from reelspace.gateway.allowance import Allowance
+from reelspace.gateway.console.console import Console
+from reelspace.gateway.console.recall_history import sampling
 from reelspace.gateway.described_app import DescribedApp
 from reelspace.gateway.followed_files import FollowedFiles, following
 from reelspace.gateway.grpc_dialect import GrpcDoor, serving_grpc
@@ -22,20 +23,23 @@ from reelspace.gateway.key_catalog import KeyCatalog
 from reelspace.gateway.keys import read_keys
 from reelspace.gateway.metrics import Metrics
 from reelspace.gateway.records import Records
+from reelspace.gateway.scheduling import scheduling
 from reelspace.gateway.settings import GatewaySettings
+from reelspace.gateway.shard_metrics import HeldShard
 from reelspace.gateway.surroundings import Connect
 from reelspace.gateway.timed_backend import TimedBackend
 from reelspace.gateway.v2 import gateway_methods, v2_endpoint
 from reelspace.search.access.catalog import Catalog
-from reelspace.search.access.keeper import Keeper, keeping
+from reelspace.search.access.collection_service import CollectionService
 from reelspace.search.access.refusal import RequestRefused
+from reelspace.search.access.replicas import Event
 from reelspace.search.access.routes import dialect_router
 from reelspace.search.access.seen_collections import SeenCollections
+from reelspace.search.compute.queries import ShardFacts
 from reelspace.search.scheduling.create import create_collection
+from reelspace.serving.bodies import Bodies
 from reelspace.serving.routes import v2_router
 from reelspace.serving.signatures import Signature
-
-KEEP_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,22 @@ class _Running:
     def num_waiting(self) -> int:
         return 0 if self.catalog is None else self.catalog.num_waiting
 
+    def shard_facts(self) -> dict[str, Sequence[ShardFacts]]:
+        """Give what the shards of open collections told last, by full name."""
+        return {service.collection.full_name: service.tally.facts for service in self._opened()}
+
+    def shards(self) -> Iterator[HeldShard]:
+        """Give every shard of open collections."""
+        for service in self._opened():
+            told = zip(service.tally.facts, service.num_behind, strict=True)
+            for shard, (facts, num_behind) in enumerate(told):
+                yield HeldShard(service.collection.full_name, shard, facts, num_behind)
+
+    def _opened(self) -> list[CollectionService]:
+        catalog = self.catalog
+        names = [] if catalog is None else catalog.names()
+        return [service for name in names if catalog and (service := catalog.opened(name)) is not None]
+
     async def probe(self, timeout_s: float) -> None:
         if self.catalog is None:
             raise ServerUnavailable("the gateway is starting")
@@ -86,9 +106,10 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     Raises:
         SettingError: the file of keys cannot be read, or is wrong.
     """
-    metrics, running = Metrics(), _Running()
+    metrics, running, console = Metrics(), _Running(), Console(settings)
     metrics.follow_waiting(running.num_waiting)
     metrics.follow_recalls(running.recalls)
+    metrics.follow_shards(running.shards)
     records = Records(metrics, access_log=settings.access_log)
     guard = Guard(Allowance(time.monotonic), running.meaning)
     keys = _followed_keys(settings, guard)
@@ -96,9 +117,13 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     if models is not None and settings.triton_http is not None:
         v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics, store, lambda: health.is_draining)
 
+    def told(address: str, event: Event) -> None:
+        metrics.count_replica(address, event)
+        console.replicas.hear(address, event)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with connect(metrics.count_replica) as surroundings:
+        async with connect(told) as surroundings:
             timed = replace(surroundings, backend=TimedBackend(surroundings.backend, metrics.count_shard))
             catalog = Catalog(store, timed, create_collection, settings.fanout, metrics.count_batch)
             try:
@@ -106,7 +131,8 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
                 running.catalog, running.seen = catalog, catalog if guard.is_open else KeyCatalog(catalog, guard)
                 async with (
                     following(keys),
-                    keeping(Keeper(store, lambda: catalog.overdue(KEEP_TIMEOUT_S))),
+                    sampling(console.history, running.shard_facts),
+                    nullcontext() if settings.without_controller else scheduling(store, catalog, settings, metrics),
                     v2 or nullcontext(),
                     serving_grpc(_grpc_door(app), running.get, gateway_methods(v2), guard, records, settings),
                 ):
@@ -116,12 +142,15 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
 
     app = DescribedApp(title="reelspace", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.grpc_listener, app.state.grpc_tls = None, None  # `serve` opens them
-    app.add_middleware(HttpEntrance, guard=guard, records=records)
+    app.state.console = console
+    app.add_middleware(HttpEntrance, guard=guard, records=records, sessions=console.sessions)
     app.add_exception_handler(RequestRefused, _refusal)
     # As routes of the application's own: a router that is included is matched twice for every request.
     app.router.routes += dialect_router(running.get, guard.permitted).routes
+    bodies = Bodies(settings.v2)
     if v2 is not None:
-        app.router.routes += v2_router(v2, guard.permitted).routes
+        app.router.routes += v2_router(v2, guard.permitted, bodies).routes
+    app.router.routes += console.router(running.get, guard, bodies, v2, running.num_waiting, metrics.refusals).routes
     _add_probes(app, health, metrics, settings)
     return app
 

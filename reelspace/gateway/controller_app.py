@@ -35,7 +35,7 @@ def create_controller_app(settings: GatewaySettings, store: Store, connect: Conn
             catalog = Catalog(store, surroundings, create_collection, settings.fanout)
             try:
                 await catalog.start()
-                async with scheduling(store, catalog, settings) as running.controller:
+                async with scheduling(store, catalog, settings, metrics) as running.controller:
                     yield
             finally:
                 await catalog.close()

@@ -66,7 +66,20 @@ class Guard:
         if self._ring is None:
             yield
             return
-        key = None if secret is None else self._ring.find(secret)
+        with self._using(None if secret is None else self._ring.find(secret)):
+            yield
+
+    @contextmanager
+    def entered_again(self, key_sha256: str | None) -> Iterator[None]:
+        """Let one request in of who has shown the key of a hash before; raises as `entered`, also when the key is valid no more."""
+        if self._ring is None:
+            yield
+            return
+        with self._using(None if key_sha256 is None else self._ring.of_digest(bytes.fromhex(key_sha256))):
+            yield
+
+    @contextmanager
+    def _using(self, key: ApiKey | None) -> Iterator[None]:
         if key is None:
             raise _refused("unauthenticated", "expected a valid key in the header api-key, or as Authorization: Bearer", 401)
         request = current_request()
@@ -111,9 +124,13 @@ class Guard:
 
         return checked
 
+    def may(self, scope: Scope) -> bool:
+        """Tell whether the current key has a scope."""
+        return self._ring is None or scope in self.key().scopes
+
     def check_scope(self, scope: Scope) -> None:
         """Refuse a key that may not do so much; RequestRefused, 403."""
-        if self._ring is not None and scope not in self._key().scopes:
+        if not self.may(scope):
             raise _refused("scope", f"this key has no scope {scope}", 403)
 
     def check_sees(self, name: str) -> None:
@@ -125,7 +142,7 @@ class Guard:
         """Tell whether the current key may see a collection by a name: its own, or another one of the same collection."""
         if self._ring is None:
             return True
-        key = self._key()
+        key = self.key()
         if key.sees_all or name in key.collections:
             return True
         full_name = self._meaning(name)
@@ -133,14 +150,15 @@ class Guard:
 
     def holds(self, name: str) -> bool:
         """Tell whether the current key lists a name itself, so that it may give it another meaning."""
-        return self._ring is None or self._key().sees_all or name in self._key().collections
+        return self._ring is None or self.key().sees_all or name in self.key().collections
 
     def check_holds(self, name: str) -> None:
         """Refuse a key that does not list a name itself; RequestRefused, 403."""
         if not self.holds(name):
             raise _refused("collection", "this key may not use this collection", 403)
 
-    def _key(self) -> ApiKey:
+    def key(self) -> ApiKey:
+        """Give the key of the current request; RequestRefused, 401, where there is none."""
         key = _KEY.get()
         if key is None:
             raise _refused("unauthenticated", "expected a valid key", 401)

@@ -25,6 +25,11 @@ class KeyCatalog:
         self._guard.check_sees(name)
         return self._catalog.service_now(name)
 
+    def opened(self, name: str) -> CollectionService | None:
+        """Find one that is open."""
+        self._guard.check_sees(name)
+        return self._catalog.opened(name)
+
     def names(self) -> list[str]:
         """Give the names of those that the key sees."""
         return [name for name in self._catalog.names() if self._guard.sees(name)]

@@ -56,11 +56,14 @@ class KeyRing:
         self._keys = tuple((bytes.fromhex(key.sha256), key) for key in keys)
 
     def find(self, secret: str) -> ApiKey | None:
-        """Give the key that a client sent, None if it is none of ours or has expired.
+        """Give the key that a client sent, None if it is none of ours or has expired."""
+        return self.of_digest(sha256(secret.encode(errors="replace")).digest())
+
+    def of_digest(self, digest: bytes) -> ApiKey | None:
+        """Give the key of a SHA-256, None if it is none of ours or has expired.
 
         Hashes are compared in constant time, and with all keys, so that the time tells nothing of them.
         """
-        digest = sha256(secret.encode(errors="replace")).digest()
         found = None
         for known, key in self._keys:
             if compare_digest(known, digest):

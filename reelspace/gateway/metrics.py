@@ -1,11 +1,12 @@
-"""What the gateway counts, for Prometheus. No label holds what clients may choose: collections, keys and ids make no series."""
+"""What the gateway counts, for Prometheus. No label here holds what clients may choose: keys and ids make no series."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from reelspace.gateway.shard_metrics import HeldShard, ShardCollector
 from reelspace.search.access.replicas import Event
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -50,6 +51,7 @@ class Metrics:
         self._replicas_out = Gauge(
             "reelspace_replica_shards_out", "Shards that are not asked of a server", ["replica"], registry=self._registry
         )
+        self._leads = Gauge("reelspace_controller_leads", "Whether this process builds and publishes generations", registry=self._registry)
         self._calls: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._outcomes: dict[tuple[str, str, str], tuple[Counter, Histogram | None]] = {}
 
@@ -74,6 +76,11 @@ class Metrics:
     def count_refusal(self, reason: str) -> None:
         """Count one request that was refused, or given up."""
         self._refusals.labels(reason).inc()
+
+    def refusals(self) -> dict[str, int]:
+        """Give how many requests were refused, or given up, by reason."""
+        samples = [sample for metric in self._refusals.collect() for sample in metric.samples]
+        return {sample.labels["reason"]: int(sample.value) for sample in samples if sample.name.endswith("_total")}
 
     def count_shard(self, seconds: float) -> None:
         """Count one search of one shard."""
@@ -107,6 +114,14 @@ class Metrics:
         """Ask for what searches of each shard find, and whether that is too little, whenever the counters are read."""
         self._least_recall.set_function(lambda: min((recall for recall, _ in recalls()), default=math.nan))
         self._low_recall.set_function(lambda: sum(is_low for _, is_low in recalls()))
+
+    def follow_shards(self, shards: Callable[[], Iterable[HeldShard]]) -> None:
+        """Ask what shards hold whenever the counters are read."""
+        self._registry.register(ShardCollector(shards))
+
+    def follow_leads(self, leads: Callable[[], bool]) -> None:
+        """Ask whether this process leads whenever the counters are read."""
+        self._leads.set_function(leads)
 
     def follow_waiting(self, num_waiting: Callable[[], int]) -> None:
         """Ask for the number of waiting queries whenever the counters are read."""

@@ -17,10 +17,11 @@ _ROOMS: Final = {
     "CollectionMethods": "collections",
     "V2Endpoint": "v2",
     "V2Methods": "v2",
+    "ConsoleEndpoints": "console",
 }
 _BY_SCOPE: Final[dict[Scope | None, str]] = {
     # What needs no key.
-    None: "version collections.health v2.live v2.ready",
+    None: "version collections.health v2.live v2.ready console.sign_in_page console.style console.script",
     "read": (
         "points.query points.query_batch points.query_groups points.retrieve points.retrieve_one points.scroll points.count "
         "collections.list collections.describe collections.exists collections.aliases collections.aliases_of collections.unserved "
@@ -30,7 +31,10 @@ _BY_SCOPE: Final[dict[Scope | None, str]] = {
         "points.upsert points.delete points.set_payload points.overwrite_payload points.delete_payload points.clear_payload "
         "points.update_batch collections.index_key collections.drop_key"
     ),
-    "admin": "collections.create collections.delete collections.change_aliases",
+    "admin": (
+        "collections.create collections.delete collections.change_aliases "
+        "console.page console.status console.query console.sign_in console.sign_out"
+    ),
 }
 SCOPES: Final = {operation: scope for scope, operations in _BY_SCOPE.items() for operation in operations.split()}
 

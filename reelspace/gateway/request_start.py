@@ -1,4 +1,4 @@
-"""What the headers of a request say about it: its id and its trace."""
+"""What the headers of a request say about it: its id, its trace, and the space of its vectors."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from reelspace.search.access.current_request import CurrentRequest
 
 REQUEST_ID: Final = "x-request-id"
 TRACEPARENT: Final = "traceparent"
+SPACE_ID: Final = "space-id"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Source: https://www.w3.org/TR/trace-context/, section 3.2.
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?")
@@ -20,7 +21,7 @@ def request_of(header: Callable[[str], str | None]) -> CurrentRequest:
     id, trace = header(REQUEST_ID), header(TRACEPARENT)
     if id is None or not _ID.fullmatch(id):
         id = _new_id()
-    return CurrentRequest(id, None if trace is None else _child_of(trace))
+    return CurrentRequest(id, None if trace is None else _child_of(trace), header(SPACE_ID))
 
 
 def _new_id() -> str:

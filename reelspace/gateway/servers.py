@@ -23,9 +23,9 @@ from reelspace.core.store import Store, open_store
 from reelspace.gateway.process import run
 from reelspace.gateway.server import port_error
 from reelspace.gateway.settings import GatewaySettings
-from reelspace.search.access.known import read_known
 from reelspace.search.scheduling.repository import publish_followed
 from reelspace.search.shared_directory import shared_directory
+from reelspace.search.storage.known import read_known
 from reelspace.search.storage.layout import Collection, collection_key, read_file, shard_model
 from reelspace.search.storage.probe import probe_store
 from reelspace.serving.triton import TritonProcess
@@ -160,6 +160,7 @@ def words_of(settings: GatewaySettings) -> list[str]:
     options |= {"grpc-port": settings.grpc_port, "triton-grpc": settings.triton_grpc, "triton-http": settings.triton_http}
     options |= {"keys-file": settings.keys_file, "tls-cert": settings.tls_cert, "tls-key": settings.tls_key}
     flags = {"share-ports": settings.share_ports, "without-keys": settings.without_keys, "access-log": settings.access_log}
+    flags["without-controller"] = settings.without_controller
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     replicas = ["--triton-replicas", *settings.triton_replicas] if settings.triton_replicas else []
     return [*words, *replicas, *(f"--{name}" for name, given in flags.items() if given)]

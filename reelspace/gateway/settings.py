@@ -10,6 +10,7 @@ from reelspace.core.settings import Settings
 from reelspace.gateway.http2.settings import Http2Settings
 from reelspace.search.access.fanout import FanoutSettings
 from reelspace.search.access.replicas import ReplicaSettings
+from reelspace.search.scheduling.controller import ControllerSettings
 from reelspace.serving.endpoint_settings import EndpointSettings
 
 
@@ -55,12 +56,21 @@ class GatewaySettings(Settings):
     http2: Http2Settings = Field(default_factory=Http2Settings, description="What clients may make the gRPC server hold and do.")
     v2: EndpointSettings = Field(default_factory=EndpointSettings, description="How long inferences take, and what clients may hold.")
     fanout: FanoutSettings = Field(default_factory=FanoutSettings, description="How queries travel to the shards.")
+    controller: ControllerSettings = Field(
+        default_factory=ControllerSettings, description="How generations come and go, where this process is the one that sees to it."
+    )
+    without_controller: bool = Field(False, description="Leave generations to other processes: see `reelspace search controller`.")
     replicas: ReplicaSettings = Field(
         default_factory=ReplicaSettings, description="When another server of a shard is asked, and when one is asked no more."
     )
     ready_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for every model when readiness is asked, seconds.")
     drain_s: float = Field(0.0, ge=0, le=600, description="At the end, be unready for so long before taking nothing more, seconds.")
     shutdown_s: float = Field(10.0, gt=0, le=600, description="Longest wait for running requests at the end, seconds.")
+
+    @property
+    def tritons(self) -> tuple[str, ...]:
+        """Give host:port of the gRPC of every Triton."""
+        return (*([self.triton_grpc] if self.triton_grpc else []), *self.triton_replicas)
 
     @model_validator(mode="after")
     def _has_triton_whole(self) -> Self:

@@ -5,8 +5,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-import tritonclient.grpc.aio as triton
-
 from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.gateway.settings import GatewaySettings
@@ -16,7 +14,7 @@ from reelspace.search.access.replicas import Event
 from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
 from reelspace.search.access.triton_backend import TritonBackend
-from reelspace.search.access.triton_shard import CHANNEL_OPTIONS
+from reelspace.search.access.triton_servers import TritonServers
 from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.repository import publish_followed
@@ -33,29 +31,23 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
 
     @asynccontextmanager
     async def connect(tell: Tell) -> AsyncIterator[Surroundings]:
-        # A gRPC channel belongs to the event loop that it is made in.
-        addresses = [*([settings.triton_grpc] if settings.triton_grpc else []), *settings.triton_replicas]
-        clients = [triton.InferenceServerClient(address, channel_args=CHANNEL_OPTIONS) for address in addresses]
+        servers = TritonServers(settings.tritons, tell)
         local = LocalBackend(store, _hosting(settings, store)) if settings.backend == "local" else None
 
-        def told(place: int, event: Event) -> None:
-            tell(addresses[place], event)
-
         def encoders(pointer: SpacePointer) -> Mapping[str, Encoder]:
-            version = pointer.encoders.get(MODEL)
+            version, clients = pointer.encoders.get(MODEL), servers.clients(servers.addresses)
             if not clients or version is None:
                 return {}
-            return {MODEL: TextEncoder(clients, version, pointer.space_id, settings.replicas, told)}
+            return {MODEL: TextEncoder(clients, version, pointer.space_id, settings.replicas, servers.told(servers.addresses))}
 
-        remote = TritonBackend(store, clients, publish_followed, settings.replicas, told)
+        remote = TritonBackend(store, servers, publish_followed, settings.replicas)
         try:
             yield Surroundings(local or remote, encoders)
         finally:
             remote.close_all()
             if local:
                 await local.close_all()
-            for client in clients:
-                await client.close()
+            await servers.close()
 
     return connect
 

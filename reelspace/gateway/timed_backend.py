@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from reelspace.search.access.backend import Backend
 from reelspace.search.access.shard_client import ShardClient
-from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection
 
@@ -20,6 +20,18 @@ class TimedBackend:
     async def open(self, collection: Collection) -> Sequence[ShardClient]:
         """Give a client of every shard."""
         return [_TimedShard(shard, self._told) for shard in await self._backend.open(collection)]
+
+    async def follow(self) -> None:
+        """Go over to other servers, where shards were given to them."""
+        await self._backend.follow()
+
+    async def load(self, model: str, addresses: Sequence[str]) -> bool:
+        """Have servers load a shard."""
+        return await self._backend.load(model, addresses)
+
+    async def unload(self, model: str, addresses: Sequence[str]) -> None:
+        """Have servers unload a shard."""
+        await self._backend.unload(model, addresses)
 
     async def close(self, collection: Collection) -> None:
         """Let go of a collection."""
@@ -63,6 +75,9 @@ class _TimedShard:
 
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         return await self._shard.read(request, timeout_s)
+
+    async def look(self, timeout_s: float) -> Sequence[ShardFacts | None]:
+        return await self._shard.look(timeout_s)
 
     async def sync(self, number: int, timeout_s: float) -> None:
         await self._shard.sync(number, timeout_s)

@@ -28,14 +28,15 @@ def as_it_is(handler: Handler) -> Handler:
     return handler
 
 
-def v2_router(endpoint: Endpoint, permitted: Callable[[Handler], Handler] = as_it_is) -> APIRouter:
+def v2_router(endpoint: Endpoint, permitted: Callable[[Handler], Handler] = as_it_is, bodies: Bodies | None = None) -> APIRouter:
     """Make the /v2 routes.
 
     Args:
         permitted: gives the handler that stands before each of ours, and checks who asks.
+        bodies: counts what bodies hold, those of other routes, too; None counts these alone.
     """
     router = APIRouter(route_class=V2Route)
-    handlers = V2Endpoint(endpoint)
+    handlers = V2Endpoint(endpoint, bodies or Bodies(endpoint.settings))
     models = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
     # Addresses are tried in this order, so what is asked most comes first.
     routes: list[tuple[str, str, Handler]] = [("POST", f"{model}/infer", handlers.infer) for model in models]
@@ -81,9 +82,9 @@ class V2Route(APIRoute):
 class V2Endpoint:
     """The handlers of the routes."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, bodies: Bodies) -> None:
         self._endpoint = endpoint
-        self._bodies = Bodies(endpoint.settings)
+        self._bodies = bodies
 
     async def server(self, request: Request) -> Response:
         """Name the server and what it speaks beyond the protocol's core."""

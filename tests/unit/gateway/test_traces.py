@@ -16,7 +16,7 @@ from reelspace.core.local_store import LocalStore
 from reelspace.gateway.request_start import request_of
 from reelspace.search.access.current_request import CurrentRequest, begin, trace_headers
 from reelspace.search.access.fanout import Fanout, FanoutSettings
-from reelspace.search.access.triton_backend import load_model
+from reelspace.search.access.triton_servers import TritonServers
 from reelspace.search.access.triton_shard import ShardServers, TritonShard
 from reelspace.search.compute.queries import ShardAnswer, ShardQuery
 from reelspace.search.storage.layout import Collection, VectorSettings
@@ -69,9 +69,14 @@ class Triton:
         raise ConnectionError
 
 
+class Servers(TritonServers):
+    def clients(self, addresses: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(addresses)
+
+
 def test_calls_to_triton_carry_the_trace_they_are_made_for() -> None:
     triton = Triton()
-    shard = TritonShard(ShardServers([triton], "shard", load_model))  # type: ignore[list-item]
+    shard = TritonShard(ShardServers(Servers([], lambda _address, _event: None), (triton,), "shard"))  # type: ignore[arg-type]
 
     async def ask(request: CurrentRequest) -> None:
         begin(request)
