@@ -16,6 +16,7 @@ WIDTH: Final = 24
 HEIGHT: Final = 8
 SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
 MODEL: Final = 'model=~"$model"'
+COLLECTION: Final = 'collection=~"$collection"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,60 @@ LIFE: Final = (
 SERVING: Final = (("Requests", REQUESTS), ("Time", TIME), ("Load", LOAD), ("Life", LIFE))
 
 
+def of_shard(figure: str) -> tuple[str, str]:
+    """Give the expression of a figure of shards, the most that any gateway saw, and its legend."""
+    by = "collection, shard"
+    return f"max by ({by}) (reelspace_search_shard_{figure}{{{COLLECTION}}})", legend(by)
+
+
+def seconds(metric: str, share: float) -> str:
+    """Give the expression of a quantile of a histogram without labels."""
+    return f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket[$__rate_interval])))"
+
+
+ANSWERS: Final = (
+    Panel("Answers, by route", "reqps", ((rate("reelspace_requests_total", "route", ""), legend("route")),)),
+    Panel(
+        "Time of one search of one shard",
+        "s",
+        tuple((seconds("reelspace_shard_seconds", share), name) for share, name in ((0.5, "p50"), (0.99, "p99"))),
+    ),
+    Panel("Queries that wait", "short", (("sum(reelspace_queries_waiting)", "waiting"),), "Beyond `max_waiting` they are refused."),
+)
+ROWS: Final = (
+    Panel("Rows", "short", (of_shard("rows"),)),
+    Panel("Changes beside the generation", "short", (of_shard("unsealed"),), "Many slow searches down: the next generation is built then."),
+    Panel("Log objects behind", "short", (of_shard("behind"),), "Written through a gateway, and not told of by the shard."),
+)
+GENERATIONS: Final = (
+    Panel("Generation", "short", (of_shard("generation"),)),
+    Panel("Generations loaded", "short", (of_shard("loaded"),), "Two while the next one comes, and for a minute after."),
+    Panel("Generations refused", "short", (of_shard("refused"),), "Damaged, or without room beside what serves."),
+    Panel("Controllers that lead", "short", (("sum(reelspace_controller_leads)", "leaders"),), "One."),
+)
+QUALITY: Final = (
+    Panel("Least recall", "percentunit", (("min(reelspace_search_recall)", "recall"),), "Share of the 10 nearest that searches found."),
+    Panel("Shards that find too little", "short", (("max(reelspace_search_recall_low)", "shards"),)),
+    Panel("Shards not asked of a server", "short", (("max by (replica) (reelspace_replica_shards_out)", legend("replica")),)),
+    Panel(
+        "What becomes of servers and calls",
+        "ops",
+        ((rate("reelspace_replica_events_total", "replica, event", ""), legend("replica, event")),),
+    ),
+)
+SEARCH: Final = (("Answers", ANSWERS), ("Rows", ROWS), ("Generations", GENERATIONS), ("Quality and servers", QUALITY))
+
+
 def pages() -> dict[str, str]:
     """Give every dashboard by file name."""
-    return {"serving.json": json.dumps(dashboard("reelspace-serving", "reelspace serving", SERVING), indent=1, ensure_ascii=False) + "\n"}
+    made = {
+        "serving.json": dashboard("reelspace-serving", "reelspace serving", SERVING, _variable("model", "reelspace_inferences_running")),
+        "search.json": dashboard("reelspace-search", "reelspace search", SEARCH, _variable("collection", "reelspace_search_shard_rows")),
+    }
+    return {name: json.dumps(one, indent=1, ensure_ascii=False) + "\n" for name, one in made.items()}
 
 
-def dashboard(uid: str, title: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> dict[str, Any]:
+def dashboard(uid: str, title: str, rows: Sequence[tuple[str, Sequence[Panel]]], variable: dict[str, Any]) -> dict[str, Any]:
     """Lay out rows of panels as Grafana reads them."""
     panels: list[dict[str, Any]] = []
     for place, (name, row) in enumerate(rows):
@@ -148,7 +197,7 @@ def dashboard(uid: str, title: str, rows: Sequence[tuple[str, Sequence[Panel]]])
         "editable": True,
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
-        "templating": {"list": [_source_variable(), _model_variable()]},
+        "templating": {"list": [_source_variable(), variable]},
         "panels": panels,
     }
 
@@ -173,11 +222,11 @@ def _source_variable() -> dict[str, Any]:
     return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
 
 
-def _model_variable() -> dict[str, Any]:
-    query = "label_values(reelspace_inferences_running, model)"
+def _variable(label: str, metric: str) -> dict[str, Any]:
     chosen = {"text": "All", "value": "$__all"}
     more = {"includeAll": True, "multi": True, "refresh": 2, "current": chosen}
-    return {"name": "model", "label": "Model", "type": "query", "datasource": SOURCE, "query": query, **more}
+    query = f"label_values({metric}, {label})"
+    return {"name": label, "label": label.capitalize(), "type": "query", "datasource": SOURCE, "query": query, **more}
 
 
 def main() -> int:

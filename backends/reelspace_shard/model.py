@@ -22,7 +22,7 @@ class TritonPythonModel:
     def initialize(self, args):
         """Load the current generation of the shard that the version directory names, and follow its pointer and log.
 
-        The store is the one that REELSPACE_STORE names.
+        The store is the one that REELSPACE_STORE names; REELSPACE_SHARD_BYTES is the memory that its generations may take, if given.
         """
         config = json.loads(args["model_config"])
         directory = Path(args["model_repository"]) / args["model_version"]
@@ -30,9 +30,10 @@ class TritonPythonModel:
         shard = parse(FollowedShard, followed.read_bytes(), str(followed))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         num_threads = int(config["parameters"]["num_threads"]["string_value"])
+        max_bytes = int(os.environ["REELSPACE_SHARD_BYTES"]) if "REELSPACE_SHARD_BYTES" in os.environ else None
         store = open_store(os.environ["REELSPACE_STORE"])
         collection = read_file(store, Collection, collection_key(shard.collection))
-        self._host = ShardHost(store, collection, shard.shard, Hosting(Placement(device, num_threads)))
+        self._host = ShardHost(store, collection, shard.shard, Hosting(Placement(device, num_threads), max_bytes=max_bytes))
 
     def finalize(self):
         """Stop following the log."""

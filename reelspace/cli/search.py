@@ -1,4 +1,4 @@
-"""`reelspace search`: serve collections, fill them, look at them, and ask them. Rooms load inside commands so that help stays fast."""
+"""`reelspace search`: serve collections, fill, change, look at and ask them. Rooms load inside commands so that help stays fast."""
 
 import os
 from pathlib import Path
@@ -69,6 +69,127 @@ def serve(
         raise UserError("--replicas are of Triton servers: add --triton, or use --processes")
     entrance = Entrance(keys, without_keys, tls_cert, tls_key, admin_port, access_log)
     serve_search(ServePlan(directory, host, port, grpc_port, processes, replicas if triton else 0, entrance))
+
+
+@app.command()
+def controller(
+    directory: Dir,
+    triton: Annotated[list[str], typer.Option("--triton", help="host:port of a Triton's gRPC, with every shard; several by repeating.")],
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port for probes and metrics; 0 takes a free one.")] = 6335,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    keep_s: Annotated[float, typer.Option(min=0, help="Seconds that what was replaced or moved stays loaded.")] = 60.0,
+    hold_s: Annotated[float, typer.Option(min=0.1, help="Seconds without a sign of life after which another one leads.")] = 15.0,
+    build_bytes: Annotated[int | None, typer.Option(min=1 << 26, help="Memory that a build may take, bytes; all if not given.")] = None,
+) -> None:
+    """Build generations, and have them loaded, checked and made current, until Ctrl-C or SIGTERM; gateways need not then.
+
+    Any number may run: one leads. One that is killed at any moment is continued by the next.
+    """
+    from reelspace.core.settings import read
+    from reelspace.gateway.controller_app import run_controller
+    from reelspace.gateway.settings import GatewaySettings
+
+    first, *others = triton
+    given = {"store": directory, "triton_grpc": first, "triton_http": first, "triton_replicas": others, "host": host, "port": port}
+    run_controller(
+        read(
+            GatewaySettings, given | {"without_keys": True, "controller": {"keep_s": keep_s, "hold_s": hold_s, "build_bytes": build_bytes}}
+        )
+    )
+
+
+group = typer.Typer(help="Groups of Triton servers that shards are placed on.", no_args_is_help=True)
+app.add_typer(group, name="group")
+GroupName = Annotated[str, typer.Argument(help="Name of the group.")]
+
+
+@group.command("add")
+def add_group_(
+    name: GroupName,
+    address: Annotated[list[str], typer.Option("--address", help="host:port of a Triton's gRPC; all of a group by repeating.")],
+    directory: Dir,
+) -> None:
+    """Add servers that have the same shards, or give a group other servers; the controller moves shards there."""
+    from reelspace.core.store import open_store
+    from reelspace.search.storage.placement import add_group
+
+    add_group(open_store(directory), name, tuple(address))
+    typer.echo(f"group {name} has {len(address)} servers: shards come as the controller moves them")
+
+
+@group.command("remove")
+def remove_group_(name: GroupName, directory: Dir) -> None:
+    """Move the shards of a group to others, and forget it when it has none any more."""
+    from reelspace.core.store import open_store
+    from reelspace.search.storage.placement import remove_group
+
+    placement = remove_group(open_store(directory), name)
+    typer.echo(f"group {name} leaves: {len(placement.shards_of(name))} shards go to others as the controller moves them")
+
+
+@group.command("list")
+def list_groups(directory: Dir, as_json: Json = False) -> None:
+    """Show the groups, their servers, and how many shards each has."""
+    import orjson
+
+    from reelspace.core.store import open_store
+    from reelspace.search.storage.placement import read_placement
+
+    placement = read_placement(open_store(directory))
+    if as_json:
+        typer.echo(orjson.dumps(placement.model_dump(mode="json")))
+        return
+    for name, one in sorted(placement.groups.items()):
+        typer.echo(f"{name}: {len(placement.shards_of(name))} shards on {', '.join(one.addresses)}{', leaves' if one.leaves else ''}")
+    if not placement.groups:
+        typer.echo("no groups: every server that a gateway was given has every shard")
+
+
+@app.command()
+def publish(
+    index: Annotated[str, typer.Argument(help="Id of an index artifact.")],
+    directory: Dir,
+    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0, help="Seconds to wait until it is current; 0 does not wait.")] = 600.0,
+) -> None:
+    """Make an index the current generation of its collection, as soon as every server has loaded it; refused where it is damaged."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from reelspace.core.artifacts import open_artifact
+    from reelspace.core.store import open_store
+    from reelspace.search.scheduling.generations import publish_generation
+    from reelspace.search.scheduling.publication import publication_of, wait_until_current
+    from reelspace.search.scheduling.publication import publish as ask
+
+    store = open_store(directory)
+    with TemporaryDirectory(prefix="reelspace-publish-") as scratch:
+        published = publish_generation(store, open_artifact(store, index), Path(scratch))
+    full_name = published.collection.full_name
+    ask(store, full_name, publication_of(store, published))
+    if timeout_s:
+        wait_until_current(store, full_name, published.number, timeout_s)
+    state = "is current" if timeout_s else "waits to be current"
+    typer.echo(f"generation {published.number} of {full_name} {state}")
+
+
+@app.command()
+def rollback(
+    collection: Name,
+    directory: Dir,
+) -> None:
+    """Make the generations current that were so before the last change; what was written since stays. Done again, it goes forward again."""
+    from reelspace.core.errors import UserError
+    from reelspace.core.store import open_store
+    from reelspace.search.scheduling.pointer import roll_back
+    from reelspace.search.storage.known import read_known
+
+    store = open_store(directory)
+    full_name = read_known(store).full_name(collection)
+    if full_name is None:
+        raise UserError(f"collection {collection!r} is not in {store.url}")
+    pointer = roll_back(store, full_name)
+    numbers = sorted({state.generation for state in pointer.shards.values()})
+    typer.echo(f"{full_name} is at generation {', '.join(map(str, numbers))} again (change {pointer.version})")
 
 
 @app.command()
@@ -241,3 +362,57 @@ def bench(
             with reelspace.search.open(directory or "") as database:
                 figures = bench_embedded(database.collection(collection), source, plan)
     typer.echo(orjson.dumps(asdict(figures)) if as_json else line(figures))
+
+
+@app.command()
+def reshard(
+    name: Annotated[str, typer.Argument(help="Name or alias of the collection.")],
+    directory: Dir,
+    shards: Annotated[int | None, typer.Option(min=1, max=4096, help="Shards it is to have.")] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up a resharding that was begun, and remove what it made.")] = False,
+    scratch: Annotated[Path | None, typer.Option(help="Directory for temporary files as large as the rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a collection another number of shards while it serves; killed, it goes on when it is run again."""
+    from dataclasses import asdict
+
+    import orjson
+
+    from reelspace.core.errors import UserError
+    from reelspace.core.store import open_store
+    from reelspace.search.scheduling import reshard as resharding
+    from reelspace.search.scheduling.reshard_copy import Work
+    from reelspace.search.shared_directory import shared_directory
+    from reelspace.search.storage.writer import Clock
+
+    if (shards is None) != cancel:
+        raise UserError("expected either --shards or --cancel")
+    store = open_store(directory)
+    with shared_directory(store):
+        if shards is None:
+            left = resharding.cancel(store, name)
+            typer.echo(orjson.dumps({"cancelled": left}) if as_json else f"{left or 'nothing'} was given up; {name!r} is as it was")
+            return
+        done = resharding.reshard(store, name, shards, Work(os.cpu_count() or 1, Clock().now_us, scratch))
+    kept = f"; {done.old} is kept until `reelspace search retire {done.old}`" if done.old else ""
+    line = f"{name!r} has {done.num_shards} shards and is {done.new}; writes waited {done.waited_s:.2f} s{kept}"
+    typer.echo(orjson.dumps(asdict(done)) if as_json else line)
+
+
+@app.command()
+def retire(
+    full_name: Annotated[str, typer.Argument(help="Full name of the collection as it was before, as `reshard` tells it.")],
+    directory: Dir,
+    as_json: Json = False,
+) -> None:
+    """Remove what a collection was before it was resharded; refused while a name means it."""
+    import orjson
+
+    from reelspace.core.store import open_store
+    from reelspace.search.scheduling.retire import retire as retire_collection
+    from reelspace.search.shared_directory import shared_directory
+
+    store = open_store(directory)
+    with shared_directory(store):
+        goes_on = retire_collection(store, full_name)
+    typer.echo(orjson.dumps({"removed": full_name, "goes_on": goes_on}) if as_json else f"{full_name} is removed; {goes_on} goes on")

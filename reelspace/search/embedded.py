@@ -34,8 +34,9 @@ from reelspace.search.compute.queries import Count, Read, ReadAnswer, Record, Re
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, make_current, rows_of_shard
+from reelspace.search.scheduling.retire import remove_deleted
 from reelspace.search.storage.ids import Id
-from reelspace.search.storage.layout import Collection, Metric, VectorSettings, read_collection, remove_collection
+from reelspace.search.storage.layout import Collection, Metric, VectorSettings, read_collection
 from reelspace.search.storage.names import NAMES_KEY, Names, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op, RowRefused
@@ -117,7 +118,7 @@ class Database:
         replace_file(self._store, Names, NAMES_KEY, lambda names: names.without_collection(name, full_name))
         if full_name in self._open:
             self._open.pop(full_name).close()
-        remove_collection(self._store, full_name)
+        remove_deleted(self._store, full_name)
 
     def close(self) -> None:
         """Let go of the directory."""

@@ -167,12 +167,12 @@ def promote_rows(store: Store, root: Path, num_rows: int, dimension: int) -> tup
 
 @contextmanager
 def started_gateway(
-    store_url: str, triton: TritonProcess, log: Path, replicas: Sequence[str] = ()
+    store_url: str, triton: TritonProcess, log: Path, replicas: Sequence[str] = (), more: Sequence[str] = ()
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """Start the gateway process and wait for its line."""
     command = [sys.executable, "-m", "reelspace.gateway", "--store", store_url, "--port", "0"]
     command += ["--triton-grpc", f"127.0.0.1:{triton.grpc_port}", "--triton-http", f"127.0.0.1:{triton.http_port}"]
-    command += ["--triton-replicas", *replicas] if replicas else []
+    command += [*(["--triton-replicas", *replicas] if replicas else []), *more]
     with log.open("wb") as errors:
         process = child(command, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None

@@ -16,10 +16,10 @@ import pytest
 
 from reelspace.core.local_store import LocalStore
 from reelspace.search.scheduling.pointer import roll_back
-from reelspace.search.scheduling.publication import publish, wait_until_current
+from reelspace.search.scheduling.publication import publication_of, publish, wait_until_current
 from reelspace.search.storage.layout import read_current
 
-from ..unit.search.scheduling.publishing import DIMENSION, MADE, built, publication, serving, table_of
+from ..unit.search.scheduling.publishing import DIMENSION, MADE, built, serving, table_of
 from .conftest import started_gateway, unit
 from .open_loop import CheckedFace, Sender
 from .test_killed_tritons import Server, kept_ports
@@ -116,7 +116,7 @@ def test_every_answer_is_of_exactly_one_generation_while_generations_follow_each
     with asking(world, editions) as statuses:
         for edition in range(start + 1, start + 1 + num_flips):
             editions.add(edition)
-            two = publication(built(world.store, edition, world.scratch, num_rows=NUM_ROWS))
+            two = publication_of(world.store, built(world.store, edition, world.scratch, num_rows=NUM_ROWS))
             begun_s = time.monotonic()
             publish(world.store, NAME, two)
             wait_until_current(world.store, NAME, two.number, 60)
@@ -137,7 +137,7 @@ def test_every_answer_is_of_exactly_one_generation_while_generations_follow_each
 def test_the_way_back_serves_within_seconds(world: World, num_times: int) -> None:
     editions, took_s = Editions(), []
     before = edition_served(world)
-    two = publication(built(world.store, before + 1000, world.scratch, num_rows=NUM_ROWS))
+    two = publication_of(world.store, built(world.store, before + 1000, world.scratch, num_rows=NUM_ROWS))
     editions.add(before)
     editions.add(before + 1000)
     publish(world.store, NAME, two)

@@ -42,15 +42,15 @@ class Expression:
         return {value for found in re.findall(rf'{label}[!=~]+"([^"]*)"', self.text) for value in found.split("|")}
 
 
-def alerts() -> list[dict[str, Any]]:
-    return [rule for group in yaml.safe_load((ROOT / "alerts" / "serving.yaml").read_text())["groups"] for rule in group["rules"]]
+def alerts(of: str = "serving") -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load((ROOT / "alerts" / f"{of}.yaml").read_text())["groups"] for rule in group["rules"]]
 
 
-def expressions() -> list[Expression]:
+def expressions(of: str = "serving") -> list[Expression]:
     """Give those of the dashboard and of the alerts."""
-    panels = json.loads((ROOT / "dashboards" / "serving.json").read_text())["panels"]
+    panels = json.loads((ROOT / "dashboards" / f"{of}.json").read_text())["panels"]
     shown = [Expression(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", [])]
-    return shown + [Expression(rule["alert"], rule["expr"]) for rule in alerts()]
+    return shown + [Expression(rule["alert"], rule["expr"]) for rule in alerts(of)]
 
 
 def told(texts: Iterable[str]) -> dict[str, set[str]]:
@@ -62,10 +62,10 @@ def told(texts: Iterable[str]) -> dict[str, set[str]]:
     return found
 
 
-def strange(found: Mapping[str, set[str]], prefix: str) -> list[str]:
+def strange(found: Mapping[str, set[str]], prefix: str, of: str = "serving") -> list[str]:
     """Name what the expressions ask of metrics with a prefix that no server tells."""
     wrong = []
-    for one in expressions():
+    for one in expressions(of):
         for metric in sorted(name for name in one.metrics if name.startswith(prefix)):
             missing = one.labels - found[metric] if metric in found else {"the metric itself"}
             wrong += [f"{one.where}: {metric} has no {label}" for label in sorted(missing)]

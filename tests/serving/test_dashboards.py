@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from reelspace.gateway.keys import new_key
 from reelspace.serving import refusals
 from reelspace.serving.watch.liveness import Outcome
@@ -51,20 +53,22 @@ def test_outcomes_are_named_as_the_endpoint_counts_them() -> None:
     assert {value for one in expressions() for value in one.values_of("outcome")} <= known
 
 
-def test_every_alert_says_what_is_wrong_and_what_to_do_with_labels_that_it_has() -> None:
-    for rule in alerts():
+@pytest.mark.parametrize("of", ["serving", "search"])
+def test_every_alert_says_what_is_wrong_and_what_to_do_with_labels_that_it_has(of: str) -> None:
+    for rule in alerts(of):
         texts = rule["annotations"]
         assert set(texts) == {"summary", "action"}
         named = set(re.findall(r"\$labels\.(\w+)", " ".join(texts.values())))
         assert named <= Expression(rule["alert"], rule["expr"]).kept, rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning")
-    names = [rule["alert"] for rule in alerts()]
+    names = [rule["alert"] for rule in [*alerts("serving"), *alerts("search")]]
     assert len(set(names)) == len(names)
 
 
-def test_the_guide_says_of_every_alert_what_it_means() -> None:
-    guide = (ROOT / "docs" / "guides" / "inference.md").read_text()
-    assert [rule["alert"] for rule in alerts() if f"`{rule['alert']}`" not in guide] == []
+@pytest.mark.parametrize(("of", "guide"), [("serving", "inference"), ("search", "vector-search")])
+def test_the_guide_says_of_every_alert_what_it_means(of: str, guide: str) -> None:
+    text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text()
+    assert [rule["alert"] for rule in alerts(of) if f"`{rule['alert']}`" not in text] == []
 
 
 def test_the_committed_dashboard_is_the_generated_one() -> None:

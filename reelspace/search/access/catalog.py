@@ -13,17 +13,21 @@ from typing import Any, Final, TypeVar
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.log import log
 from reelspace.core.store import Store
-from reelspace.search.access.backend import Surroundings
+from reelspace.search.access.backend import Backend, Surroundings
 from reelspace.search.access.collection_request import KeyKind
 from reelspace.search.access.collection_service import CollectionService
+from reelspace.search.access.current_request import CurrentRequest, current_request
 from reelspace.search.access.fanout import FanoutSettings
-from reelspace.search.access.known import Known, read_known
+from reelspace.search.access.moving import CATCH_UP_S, Moving
 from reelspace.search.access.refusal import RequestRefused, not_served
 from reelspace.search.access.requests import AliasAction, CreateAlias, CreateCollection, DeleteAlias
 from reelspace.search.access.results import CollectionFacts, IndexedKey
 from reelspace.search.access.shard_client import ShardTimeout
 from reelspace.search.access.together import together
 from reelspace.search.compute.filters import Filter, IsEmpty, encode_filter
+from reelspace.search.scheduling.retire import remove_deleted
+from reelspace.search.storage.former_shards import FormerShards
+from reelspace.search.storage.known import Known, read_known
 from reelspace.search.storage.layout import (
     PAYLOAD_SCHEMA,
     Collection,
@@ -33,6 +37,7 @@ from reelspace.search.storage.layout import (
     read_collection,
     remove_collection,
 )
+from reelspace.search.storage.moves import read_moved_from
 from reelspace.search.storage.names import NAMES_KEY, NameRefused, Names, NameTaken, NameUnknown, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 
@@ -74,6 +79,8 @@ class Catalog:
         self._services: dict[str, asyncio.Task[CollectionService]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._following: set[str] = set()
+        self._placing: asyncio.Task[None] | None = None
+        self._moving = Moving(store, self, self._spawn)
 
     async def start(self) -> None:
         """Read the names and begin to follow them; raises what reading them raises."""
@@ -81,6 +88,11 @@ class Catalog:
         if self._known.promoted is not None:
             self._opening(self._known.promoted.collection)
         self._spawn(self._follow())
+
+    @property
+    def backend(self) -> Backend:
+        """Give where shards run."""
+        return self._surroundings.backend
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -93,29 +105,57 @@ class Catalog:
         """Find a collection by a client's name.
 
         Raises:
-            RequestRefused: 404, no such collection.
+            RequestRefused: 404, no such collection; 412, the request is of another space.
             ShardTimeout: its shards are still loading.
         """
         ready = self._by_name.get(name)
         if ready is not None:
-            return ready
-        full_name = await self._full_name(name)
+            return _of_space(ready)
+        full_name = self._moving.serving(await self._full_name(name))
         try:
             async with asyncio.timeout(OPEN_S):
                 service = await asyncio.shield(self._opening(full_name))
         except TimeoutError as error:
             raise ShardTimeout(f"collection {name} was not loaded within {OPEN_S:.3g} s: try again") from error
-        if self._known.full_name(name) == full_name:
+        if self._moving.serving(self._known.full_name(name) or "") == full_name:
             self._by_name[name] = service
-        return service
+        return _of_space(service)
+
+    def is_open(self, full_name: str) -> bool:
+        """Tell whether a collection's shards are asked by this process."""
+        return full_name in self._services
+
+    async def open(self, full_name: str) -> CollectionService:
+        """Find a collection by its full name; raises what opening it raises."""
+        return await asyncio.shield(self._opening(full_name))
+
+    @property
+    def known(self) -> Known:
+        """What the store said last."""
+        return self._known
+
+    async def look(self) -> None:
+        """Let the store say it again; raises what reading it raises."""
+        await self._read()
+
+    def is_ready(self, full_name: str) -> bool:
+        """Tell whether a collection is open and answers."""
+        return full_name in self._open_services()
+
+    def arrived(self, full_name: str) -> None:
+        """Let a collection answer from now on in the place of the one that it was made of."""
+        self._by_name.clear()
+        if (old := self._known.moved_from(full_name)) is not None:
+            self._spawn(self._drop_later(old))
 
     def service_now(self, name: str) -> CollectionService | None:
-        """Find a collection that was found before, None else."""
-        return self._by_name.get(name)
+        """Find a collection that was found before, None else, and where the request is of another space."""
+        service = self._by_name.get(name)
+        return service if service is None or is_of_space(service.collection) else None
 
     def opened(self, name: str) -> CollectionService | None:
         """Find a collection that is open already, None else."""
-        task = self._services.get(self._known.full_name(name) or "")
+        task = self._services.get(self._moving.serving(self._known.full_name(name) or ""))
         return None if task is None or not task.done() or _failed(task) else task.result()
 
     def names(self) -> list[str]:
@@ -198,9 +238,8 @@ class Catalog:
         )
 
     async def overdue(self, timeout_s: float) -> list[tuple[str, int]]:
-        """Name the shards, of open collections that clients made, whose next generation should be built: full name and number."""
-        own = set(self._known.names.collections.values())
-        ready = {name: service for name, service in self._open_services().items() if name in own}
+        """Name the shards of open collections whose next generation should be built: full name and number."""
+        ready = {name: service for name, service in self._open_services().items() if self._known.wants(name)}
         return [(name, shard) for name, service in ready.items() for shard in await service.overdue(timeout_s)]
 
     async def probe(self, timeout_s: float) -> None:
@@ -260,7 +299,7 @@ class Catalog:
         # Without its own file no write into it is acknowledged any more; the rest may be much, and nothing leads there.
         await asyncio.to_thread(self._store.delete, collection_key(found[-1]))
         await self._drop(found[-1])
-        self._spawn(asyncio.to_thread(remove_collection, self._store, found[-1]))
+        self._spawn(asyncio.to_thread(remove_deleted, self._store, found[-1]))
         return True
 
     async def _changed(self, change: Callable[[Names], Names]) -> None:
@@ -293,8 +332,14 @@ class Catalog:
         return alias
 
     async def _change_schema(self, name: str, change: Callable[[PayloadSchema], PayloadSchema], timeout_s: float) -> None:
-        key = _schema_key(await self._full_name(name))
-        await self._within(asyncio.to_thread(replace_file, self._store, PayloadSchema, key, change), timeout_s)
+        full_name: str | None = await self._full_name(name)
+        changed = None
+        while full_name is not None and full_name != changed:
+            changed = full_name
+            await self._within(asyncio.to_thread(replace_file, self._store, PayloadSchema, _schema_key(full_name), change), timeout_s)
+            # It may have moved meanwhile, and what it moved into have been given its keys before.
+            await self._read()
+            full_name = self._known.full_name(name)
 
     async def _follow(self) -> None:
         while True:
@@ -306,10 +351,19 @@ class Catalog:
             except ReelspaceError as error:
                 # What is known goes on being served; the store may be back at the next look.
                 log("names_not_read", error=str(error))
+            self._moving.heard()
+            if self._placing is None or self._placing.done():
+                self._placing = self._spawn(self._follow_placement())
             for full_name, service in self._open_services().items():
                 if full_name not in self._following:
                     self._following.add(full_name)
                     self._spawn(self._follow_view(full_name, service))
+
+    async def _follow_placement(self) -> None:
+        try:
+            await self._surroundings.backend.follow()
+        except ReelspaceError as error:
+            log("placement_not_followed", error=str(error))
 
     async def _follow_view(self, full_name: str, service: CollectionService) -> None:
         """Go over to the generations that are current now; loading them may take longer than the time between two looks."""
@@ -323,7 +377,7 @@ class Catalog:
     async def _read(self) -> None:
         async with self._reading:
             self._read_s = asyncio.get_running_loop().time()
-            known = await asyncio.to_thread(read_known, self._store)
+            known = await asyncio.to_thread(read_known, self._store, self._known)
             before = self._known.promoted
             if before is not None and known.promoted != before:
                 self._spawn(self._promote(known.promoted))
@@ -346,6 +400,7 @@ class Catalog:
             return
         self._known = known
         self._by_name.clear()
+        self._moving.heard()
         for full_name in self._services:
             if not known.wants(full_name):
                 self._spawn(self._drop_later(full_name))
@@ -360,14 +415,20 @@ class Catalog:
         collection = await asyncio.to_thread(read_collection, self._store, full_name)
         shards = await self._surroundings.backend.open(collection)
         pointer = pointer or self._known.promoted
+        if pointer is not None and pointer.collection != full_name:
+            pointer = pointer.before  # one that clients may go on with
         encoders = self._surroundings.encoders(pointer) if pointer is not None and pointer.collection == full_name else {}
+        moved_from = await asyncio.to_thread(read_moved_from, self._store, full_name)
         service = CollectionService(collection, shards, self._store, encoders, self._settings, self._on_batch)
+        service.follow_moves(FormerShards(moved_from.former_shards, collection.num_shards), self._moving.successor)
         await service.start()
+        if moved_from.last is not None:
+            await service.catch_up(moved_from.last, CATCH_UP_S)
         return service
 
     async def _drop_later(self, full_name: str) -> None:
         await asyncio.sleep(GRACE_S)
-        if not self._known.wants(full_name):
+        if not self._known.wants(full_name) and not self._moving.needs(full_name):
             await self._drop(full_name)
 
     async def _drop(self, full_name: str) -> None:
@@ -398,6 +459,21 @@ class Catalog:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _of_space(service: CollectionService) -> CollectionService:
+    """Refuse a request whose vectors are of another space than the collection's."""
+    if not is_of_space(service.collection):
+        given = (current_request() or CurrentRequest("")).space_id
+        where = f"collection {service.collection.full_name} holds vectors of the space {service.collection.space_id}"
+        raise RequestRefused("space-id", f"{where}, the request is of {given!r:.40}: embed with the encoders of that space", status=412)
+    return service
+
+
+def is_of_space(collection: Collection) -> bool:
+    """Tell whether the current request may be of a collection's space: it is, where it does not say of which it is."""
+    request = current_request()
+    return request is None or request.space_id in (None, collection.space_id)
 
 
 def _failed(task: "asyncio.Task[Any]") -> bool:

@@ -2,9 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +46,20 @@ from reelspace.search.access.together import together
 from reelspace.search.access.view import FollowedView, View
 from reelspace.search.access.write_path import WritePath
 from reelspace.search.compute.queries import AlikeQueries, Record, Retrieve, Scroll, ShardFacts, ShardQuery
+from reelspace.search.storage.former_shards import FormerShards
 from reelspace.search.storage.ids import NO_ID, Id
 from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.payload_path import parse_key
+from reelspace.search.storage.writer import LogMoved
 
 REST_S: Final = 5.0
 """Without a write for so long, what lies beside a generation goes into the next one, also where it is little."""
 
 TUNED_S: Final = 600.0
 """So long after a build that was begun since searches found too little none is begun for that again."""
+
+Successor: TypeAlias = "Callable[[str, float], Awaitable[CollectionService]]"
+"""Gives the collection of a full name into which another one moves, once it takes writes, within some seconds."""
 
 
 class CollectionService:
@@ -75,6 +82,7 @@ class CollectionService:
         """
         self.collection = collection
         self.fields = collection.fields
+        self.shards = tuple(shards)
         self._store = store
         self.tally = Tally(shards)
         self._fanout = Fanout(shards, settings, on_batch)
@@ -83,6 +91,8 @@ class CollectionService:
         self._targets = Targets(self.fields, encoders, self._look_up)
         self._followed = FollowedView(store, collection, shards, self._use)
         self._not_tuned_before_s: dict[int, float] = {}
+        self._successor: Successor | None = None
+        self._writes_from_s = 0.0
 
     @property
     def num_waiting(self) -> int:
@@ -198,10 +208,34 @@ class CollectionService:
         return await self._followed.ask(lambda: self._reads.count(where, timeout_s))
 
     async def write(self, request: WriteRequest, timeout_s: float) -> WriteResult:
-        """Apply writes; see WritePath.write."""
-        result = await self._writes.write(request, timeout_s)
+        """Apply writes, in the collection into which this one has moved if its logs end; see WritePath.write."""
+        deadline = Deadline(timeout_s)
+        if (held_s := self._writes_from_s - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(held_s, deadline.left_s))
+        # One key for both collections: what the first has of the request is brought over under it.
+        request = request if request.request_key else replace(request, request_key=str(uuid4()))
+        try:
+            result = await self._writes.write(request, deadline.left_s)
+        except LogMoved as moved:
+            if self._successor is None:
+                raise
+            successor = await self._successor(moved.to, deadline.left_s)
+            return await successor.write(request, deadline.left_s)
         self.tally.expire()
         return result
+
+    def follow_moves(self, former: FormerShards, successor: Successor) -> None:
+        """Go on in another collection where this one moves, and know requests from before it was resharded; before the first write."""
+        self._writes.use_former_shards(former)
+        self._successor = successor
+
+    async def catch_up(self, numbers: Sequence[int], timeout_s: float) -> None:
+        """Let every shard apply its log up to a number."""
+        await self._writes.catch_up(numbers, timeout_s)
+
+    def hold_writes(self, seconds: float) -> None:
+        """Let writes that come within some seconds wait until these are over."""
+        self._writes_from_s = asyncio.get_running_loop().time() + seconds
 
     async def describe(self, timeout_s: float) -> CollectionFacts:
         """Tell what the collection holds; of a shard that does not answer, what it told last."""

@@ -16,6 +16,7 @@ class CurrentRequest:
     Attributes:
         id: told to the client and in the access log.
         traceparent: header of W3C's trace context for calls made for it; None where the client sent none.
+        space_id: the space that its vectors are of, where the client says so.
         key_name: whose API key it came with, once that is known.
         refusal: why it was refused, if it was.
         model: the promoted model that it asked, and `version` the one that answered, where there is any.
@@ -23,6 +24,7 @@ class CurrentRequest:
 
     id: str
     traceparent: str | None = None
+    space_id: str | None = None
     key_name: str | None = None
     refusal: str | None = None
     model: str | None = None

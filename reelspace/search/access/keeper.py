@@ -1,7 +1,6 @@
-"""Keeps the collections that clients make fast: when much lies beside a shard's generation, the next one is built by a child process.
+"""Keeps collections fast: when much lies beside a shard's generation, the next one is built by a child process.
 
-Only one shard is built at a time, and by one of the gateways of a store. Shards follow the pointer to the new generation by themselves.
-The promoted collection is left alone: its generations come from `promote`.
+Only one shard is built at a time, and by one of the processes of a store.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, ReelspaceError, UserError
 from reelspace.search.access.shard_client import GenerationMissing, ModelRefused, ShardFailed, ShardTimeout
 from reelspace.search.compute.host import GenerationGone, ShardBehind, ShardHost
-from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import Describe, Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
 from reelspace.search.storage.ids import Id
 
 QUICK_S: Final = 0.006
@@ -86,6 +86,16 @@ class LocalShard:
         """Look up, list or count rows, or describe the shard."""
         await self._catch_up(timeout_s)
         return await self._run(lambda: self._host.read(request, self._generation), timeout_s)
+
+    async def look(self, timeout_s: float) -> Sequence[ShardFacts | None]:
+        """Have the host look at the pointer, and tell what it has."""
+        self._host.tell()
+        try:
+            facts = await self._run(lambda: self._host.read(Describe()), timeout_s)
+        except (ShardFailed, ShardTimeout):
+            return [None]
+        assert isinstance(facts, ShardFacts), "Describe is answered with facts"
+        return [facts]
 
     async def sync(self, number: int, timeout_s: float) -> None:
         """Return when a log number is applied."""

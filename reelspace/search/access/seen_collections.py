@@ -17,6 +17,9 @@ class SeenCollections(Protocol):
     def service_now(self, name: str) -> CollectionService | None:
         """Find one that was found before and may be used, None else."""
 
+    def opened(self, name: str) -> CollectionService | None:
+        """Find one that is open already, None else."""
+
     def names(self) -> list[str]:
         """Give the names of all."""
 

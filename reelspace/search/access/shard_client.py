@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from reelspace.core.errors import InternalError, ServerUnavailable
-from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardQuery
+from reelspace.search.compute.queries import Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
 from reelspace.search.storage.ids import Id
 
 
@@ -56,6 +56,9 @@ class ShardClient(Protocol):
 
     async def read(self, request: Read, timeout_s: float) -> ReadAnswer:
         """Look up, list or count rows, or describe the shard; raises as `search`."""
+
+    async def look(self, timeout_s: float) -> Sequence[ShardFacts | None]:
+        """Have every server of the shard look at the pointer, and tell what it has; None for one that does not answer."""
 
     async def sync(self, number: int, timeout_s: float) -> None:
         """Return when a log number is applied, on every replica; ShardTimeout when it was not in time."""

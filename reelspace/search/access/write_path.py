@@ -22,6 +22,7 @@ from reelspace.search.access.results import WriteResult
 from reelspace.search.access.shard_calls import all_answers
 from reelspace.search.access.shard_client import ShardClient, ShardFailed, ShardTimeout
 from reelspace.search.compute.queries import Retrieve, ShardFacts
+from reelspace.search.storage.former_shards import FormerShards
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection, collection_key
 from reelspace.search.storage.rows import Change, Op, RowRefused
@@ -55,6 +56,7 @@ class WritePath:
             RequestRefused: the collection is gone; or, after everything else was applied and only if the client waits, a payload
                 was to change of a point that is not there.
             RowRefused, RequestKeyReused, LogBusy, StoreUnavailable: see LogWriter.submit.
+            LogMoved: nothing more is written to this collection; send it, under the same key, to the one that goes on.
             WriteTimeout, ShardTimeout, ShardFailed: what happened is unknown, or unseen by some shards: send it again under the same key.
         """
         run = _Run(self, request.request_key or str(uuid4()), Deadline(timeout_s))
@@ -74,6 +76,14 @@ class WritePath:
             raise RequestRefused("points", f"no point with id {unknown}", status=404)
         return WriteResult(max(numbers.values(), default=None), request.wait)
 
+    def use_former_shards(self, former: FormerShards) -> None:
+        """Part requests by the shards that rows were in before the collection was resharded; before the first write."""
+        self._writers = LogWriters(self._store, self.collection, former)
+
+    async def catch_up(self, numbers: Sequence[int], timeout_s: float) -> None:
+        """Let every shard apply its log up to a number."""
+        await self._sync(dict(enumerate(numbers)), Deadline(timeout_s))
+
     async def settle(self, deadline: Deadline) -> None:
         """Let every shard apply what was written here before."""
         late = {shard: number for shard, number in enumerate(self._written) if number > self._applied[shard]}
@@ -82,6 +92,10 @@ class WritePath:
     def is_seen_by(self, facts: Sequence[ShardFacts]) -> bool:
         """Tell whether shards that hold this have applied what was written here."""
         return all(one.applied >= number for one, number in zip(facts, self._written, strict=True))
+
+    def num_behind(self, facts: Sequence[ShardFacts]) -> tuple[int, ...]:
+        """Give by shard how many objects of its log that were written here lie beyond what it has applied."""
+        return tuple(max(0, number - one.applied) for one, number in zip(facts, self._written, strict=True))
 
     async def append(self, key: str, changes: Sequence[Change], deadline: Deadline, *, again_is_done: bool = False) -> dict[int, int]:
         """Make changes durable and give the number they have in the log of each shard.

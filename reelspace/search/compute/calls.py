@@ -86,7 +86,12 @@ def decode_answer(data: bytes) -> ReadAnswer:
     value = orjson.loads(data)
     if isinstance(value, list):
         return [_read_record(*one) for one in value]
-    return ShardFacts(**value | {"loaded": tuple(value["loaded"])}) if isinstance(value, dict) else int(value)
+    return _read_facts(value) if isinstance(value, dict) else int(value)
+
+
+def _read_facts(value: dict[str, Any]) -> ShardFacts:
+    refused = tuple((int(number), str(why)) for number, why in value["refused"])
+    return ShardFacts(**value | {"loaded": tuple(value["loaded"]), "refused": refused})
 
 
 def _record(record: Record) -> list[Any]:

@@ -15,16 +15,26 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError
+from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError, UserError
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
-from reelspace.search.compute.generation import Placement, open_generation
+from reelspace.search.compute.generation import MANIFEST, Placement, open_generation
 from reelspace.search.compute.queries import GONE, Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
 from reelspace.search.compute.recall_watch import Recall, RecallWatch, Watching, sampled_recall
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.ids import Id
-from reelspace.search.storage.layout import PAYLOAD_SCHEMA, Collection, PayloadSchema, ServedGeneration, collection_key, read_current
+from reelspace.search.storage.layout import (
+    PAYLOAD_SCHEMA,
+    Collection,
+    PayloadSchema,
+    ServedGeneration,
+    ShardManifest,
+    collection_key,
+    generation_key,
+    read_current,
+    read_file,
+)
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import LogGap, LogTail, read_from
 from reelspace.search.storage.replaced_file import read_or_default
@@ -66,6 +76,7 @@ class Hosting:
     Attributes:
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
         recall_s: seconds between looks at what searches find, ten times of it where vectors are mapped.
+        max_bytes: memory that generations may take together: one that does not fit beside those that serve is refused; None: as they need.
         looks_first: whether `is_behind` looks at the store: where other processes write and nobody tells of it.
     """
 
@@ -73,6 +84,20 @@ class Hosting:
     poll_s: float = POLL_S
     looks_first: bool = False
     recall_s: float = RECALL_S
+    max_bytes: int | None = None
+
+
+class NoRoom(UserError):
+    """A generation does not fit into the memory that a shard may take beside those that serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why a generation could not be loaded, whether trying again may help, and when."""
+
+    reason: str
+    is_final: bool
+    not_before_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +135,7 @@ class ShardHost:
         self._told = threading.Event()
         self._closed = False
         self._is_changing = False
-        self._refused: dict[int, float] = {}
+        self._refused: dict[int, _Refused] = {}
         self._schema_s = 0.0
         self._current = self._load()
         self._loaded: tuple[_Loaded, ...] = (self._current,)
@@ -192,7 +217,8 @@ class ShardHost:
             recall = (self._watching.recall if one is self._current else None) or one.recall
         if not isinstance(answer, ShardFacts):
             return answer
-        facts = replace(answer, loaded=self.loaded)
+        refused = tuple((number, one.reason) for number, one in self._refused.items() if one.is_final)
+        facts = replace(answer, loaded=self.loaded, refused=refused)
         return facts if recall is None else replace(facts, recall=round(recall.found, 4), recall_target=recall.target)
 
     def probe(self) -> None:
@@ -389,19 +415,34 @@ class ShardHost:
         named = self._named()
         failure: ReelspaceError | OSError | None = None
         for served in named:
-            is_refused = patiently and time.monotonic() < self._refused.get(served.generation, 0.0)
+            before = self._refused.get(served.generation)
+            is_refused = patiently and before is not None and time.monotonic() < before.not_before_s
             if served.generation in self.loaded or is_refused:
                 continue
             try:
+                self._check_room(served)
                 loaded = self._opened(served)
                 loaded.recall = sampled_recall(nullcontext(), loaded.shard, VERIFIED_ROWS)
                 self._add(loaded)
+                self._refused.pop(served.generation, None)
             except (ReelspaceError, OSError) as error:
-                self._refused[served.generation] = time.monotonic() + PATIENCE_S
+                is_final = isinstance(error, UserError) and not isinstance(error, ArtifactMissing)
+                reason = " ".join(str(error).split())
+                self._refused[served.generation] = _Refused(reason, is_final, time.monotonic() + PATIENCE_S)
                 failure = failure or error
         self._move(named)
         if failure is not None:
             raise failure
+
+    def _check_room(self, served: ServedGeneration) -> None:
+        if self._hosting.max_bytes is None:
+            return
+        key = generation_key(served.collection, served.shard, served.generation, MANIFEST)
+        wanted = sum(facts.size_bytes for facts in read_file(self._store, ShardManifest, key).files.values())
+        held = sum(one.shard.size_bytes for one in self._loaded)
+        if held + wanted > self._hosting.max_bytes:
+            most = f"{self._hosting.max_bytes:,} bytes are allowed"
+            raise NoRoom(f"generation {served.generation} takes {wanted:,} bytes beside {held:,} that serve: {most}")
 
     def _add(self, loaded: _Loaded) -> None:
         """Let a generation answer, from where it holds all that the others do."""

@@ -160,7 +160,7 @@ class ShardFacts:
     """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it.
 
     `recall` is the share of the 10 nearest that searches found lately, None where that is not known; `recall_target` what is to be;
-    `loaded` the generations that can be asked for.
+    `loaded` the generations that can be asked for; `refused` those that the pointer names and that cannot be loaded, and why.
     """
 
     num_rows: int
@@ -172,6 +172,7 @@ class ShardFacts:
     recall: float | None = None
     recall_target: float = 0.0
     loaded: tuple[int, ...] = ()
+    refused: tuple[tuple[int, str], ...] = ()
 
     @property
     def has_low_recall(self) -> bool:

@@ -3,11 +3,11 @@
 A search has one row of the batch per query:
 | input     |                                                                                     |
 | QUERY     | the vector                                                                          |
-| K         | hits wanted; the widest row of a request sets the width of its answer               |
+| K         | hits wanted; the widest row of a request sets the width of its answer. A second     |
+|           | number is the generation to search, the same in all rows; 0 or none: the current one |
 | FILTER    | optional: bytes of filters.encode_filter, empty allows every row                    |
 | EXCLUDE   | optional: ids that must not be hits, three words each, NO_ID where a row has fewer   |
 | OPTIONS   | optional: JSON {using, with_vectors}, for names that are not the defaults            |
-| GENERATION | optional: the generation to search, the same in all rows; 0 or none: the current one |
 | output    |                                                                                     |
 | IDS       | three words each, NO_ID where there are fewer hits                                  |
 | SCORES    | float32, -inf where there are fewer hits                                            |
@@ -26,7 +26,6 @@ K: Final = "K"
 FILTER: Final = "FILTER"
 EXCLUDE: Final = "EXCLUDE"
 OPTIONS: Final = "OPTIONS"
-GENERATION: Final = "GENERATION"
 CALL: Final = "CALL"
 IDS: Final = "IDS"
 SCORES: Final = "SCORES"
@@ -39,11 +38,10 @@ INPUTS: Final = {
     FILTER: "TYPE_STRING",
     EXCLUDE: "TYPE_UINT64",
     OPTIONS: "TYPE_STRING",
-    GENERATION: "TYPE_INT32",
     CALL: "TYPE_STRING",
 }
 OUTPUTS: Final = {IDS: "TYPE_UINT64", SCORES: "TYPE_FP32", PAYLOAD: "TYPE_STRING", VECTORS: "TYPE_STRING", ANSWER: "TYPE_STRING"}
-_WIDE: Final = frozenset({QUERY, EXCLUDE, IDS, SCORES, PAYLOAD, VECTORS})
+_WIDE: Final = frozenset({QUERY, K, EXCLUDE, IDS, SCORES, PAYLOAD, VECTORS})
 
 
 def shard_config(model: str, versions: Sequence[int]) -> str:

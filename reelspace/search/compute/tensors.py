@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.queries import AlikeQueries, ShardAnswer, ShardQuery
-from reelspace.search.compute.signature import EXCLUDE, FILTER, GENERATION, IDS, OPTIONS, PAYLOAD, QUERY, SCORES, VECTORS, K
+from reelspace.search.compute.signature import EXCLUDE, FILTER, IDS, OPTIONS, PAYLOAD, QUERY, SCORES, VECTORS, K
 from reelspace.search.storage.ids import NO_ID, NUM_WORDS, id_words, ids_of_words
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -26,8 +26,7 @@ class TensorsRefused(UserError):
 def query_tensors(queries: Sequence[ShardQuery], generation: int = 0) -> dict[str, NDArray[Any]]:
     """Give the tensors of queries over vectors of one length, in one generation; 0 is the current one."""
     tensors = _alike_tensors(queries) if isinstance(queries, AlikeQueries) else _tensors(queries)
-    if generation:
-        tensors[GENERATION] = np.full((len(queries), 1), generation, dtype=np.int32)
+    tensors[K] = _k_tensor(queries, generation)
     return tensors
 
 
@@ -37,19 +36,25 @@ def generation_of(inputs: Tensors) -> int:
     Raises:
         TensorsRefused: the rows name several.
     """
-    given = inputs.get(GENERATION)
-    if given is None:
+    if inputs[K].shape[1] == 1:
         return 0
-    numbers = given.reshape(-1)
+    numbers = inputs[K][:, 1]
     if not (numbers == numbers[0]).all():
-        raise TensorsRefused(f"{GENERATION}: expected the same in all rows, got {sorted(set(numbers.tolist()))[:8]}")
+        raise TensorsRefused(f"{K}: expected one generation in all rows, got {sorted(set(numbers.tolist()))[:8]}")
     return int(numbers[0])
+
+
+def _k_tensor(queries: Sequence[ShardQuery], generation: int) -> NDArray[np.int32]:
+    tensor = np.empty((len(queries), 2 if generation else 1), dtype=np.int32)
+    tensor[:, 0] = queries.k if isinstance(queries, AlikeQueries) else [query.k for query in queries]
+    if generation:
+        tensor[:, 1] = generation
+    return tensor
 
 
 def _tensors(queries: Sequence[ShardQuery]) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {
         QUERY: np.stack([query.vector_D for query in queries]),
-        K: np.array([[query.k] for query in queries], dtype=np.int32),
     }
     if any(query.where for query in queries):
         tensors[FILTER] = np.array([[query.where] for query in queries], dtype=np.object_)
@@ -80,7 +85,9 @@ def queries_of(inputs: Tensors, outputs: frozenset[str]) -> Sequence[ShardQuery]
     """
     if QUERY not in inputs or K not in inputs:
         raise TensorsRefused(f"{QUERY}, {K}: expected both, got {', '.join(inputs) or 'none'}")
-    vectors_BD, k_B = inputs[QUERY], inputs[K].reshape(-1)
+    if inputs[K].ndim != 2 or inputs[K].shape[1] not in (1, 2):
+        raise TensorsRefused(f"{K}: expected one or two numbers a row, got {list(inputs[K].shape)}")
+    vectors_BD, k_B = inputs[QUERY], inputs[K][:, 0]
     num = len(vectors_BD)
     wheres = _texts(inputs.get(FILTER), num)
     options = [_read_options(text) for text in _texts(inputs.get(OPTIONS), num)]
@@ -114,7 +121,7 @@ def answer_of(tensors: Tensors) -> ShardAnswer:
 
 def _alike_tensors(queries: AlikeQueries) -> dict[str, NDArray[Any]]:
     num = len(queries)
-    tensors: dict[str, NDArray[Any]] = {QUERY: queries.vectors_QD, K: np.full((num, 1), queries.k, dtype=np.int32)}
+    tensors: dict[str, NDArray[Any]] = {QUERY: queries.vectors_QD}
     if queries.where:
         tensors[FILTER] = np.full((num, 1), queries.where, dtype=np.object_)
     if queries.using or queries.with_vectors:

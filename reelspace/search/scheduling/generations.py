@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from reelspace.core.artifacts import Artifact
 from reelspace.core.errors import PreconditionFailed, UserError
 from reelspace.core.store import Store
 from reelspace.search.scheduling.claims import claim
+from reelspace.search.scheduling.pointer import change_pointer, check_newer, flipped, now, states_of
 from reelspace.search.storage.floor import read_floor
 from reelspace.search.storage.layout import (
     Collection,
     CurrentGenerations,
     ServedGeneration,
     ShardManifest,
-    ShardState,
     collection_key,
     generation_key,
     json_bytes,
@@ -64,12 +63,21 @@ def point_collection(store: Store, published: PublishedGeneration) -> None:
         UserError: of the log, which the generation has nothing of, objects are dropped already.
         PreconditionFailed: another process flipped the pointer meanwhile.
     """
+    check_log_is_whole(store, published)
+    point_shards(store, published.collection.full_name, published.shards, dict.fromkeys(range(len(published.shards)), 0), anew=True)
+
+
+def check_log_is_whole(store: Store, published: PublishedGeneration) -> None:
+    """Refuse a generation without log where the log begins with what only other generations hold.
+
+    Raises:
+        UserError: names the collection.
+    """
     name = published.collection.full_name
     for one in published.shards:
         floor = read_floor(store, log_key(name, one.shard, "floor.json"))
         if floor > 0:
             raise UserError(f"collection {name} has writes that only its own generations hold (up to {floor}): make a new collection")
-    point_shards(store, name, published.shards, dict.fromkeys(range(len(published.shards)), 0), anew=True)
 
 
 def point_shards(
@@ -86,40 +94,17 @@ def point_shards(
             an earlier one may be removed by now, and objects that it does not hold dropped.
     """
     key = collection_key(collection, "current.json")
-    states = {
-        str(one.shard): ShardState(generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256)
-        for one in shards
-    }
+    states = states_of(shards, contains_log)
     if not store.exists(key):
         store.put_if_absent(key, json_bytes(CurrentGenerations(version=1, shards=states, updated_at=now())))
         return
-    data, etag = store.get_with_etag(key)
-    current = parse(CurrentGenerations, data, f"{key} in {store.url}")
-    for shard, state in states.items():
-        known = current.shards.get(shard)
-        ahead = known is not None and (known.contains_log > state.contains_log or known.generation > state.generation)
-        if not anew and known is not None and ahead:
-            what = f"generation {state.generation} of shard {shard} of {collection} holds its log up to {state.contains_log}"
-            raise PreconditionFailed(f"{what}, generation {known.generation} meanwhile up to {known.contains_log}: build it again")
-    if {**current.shards, **states} != current.shards:
-        store.put_if_match(key, json_bytes(flipped(current, states)), etag)
 
+    def flip(current: CurrentGenerations) -> CurrentGenerations:
+        if not anew:
+            check_newer(collection, current, states)
+        return current if {**current.shards, **states} == current.shards else flipped(current, states)
 
-def flipped(current: CurrentGenerations, states: Mapping[str, ShardState]) -> CurrentGenerations:
-    """Give a pointer after a flip of some shards, which names nothing beside them."""
-    changes = {
-        "version": current.version + 1,
-        "shards": {**current.shards, **states},
-        "beside": {},
-        "previous": current.shards,
-        "updated_at": now(),
-    }
-    return current.model_copy(update=changes)
-
-
-def now() -> str:
-    """Give the time as pointers have it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    change_pointer(store, collection, flip)
 
 
 def create_collection_file(store: Store, collection: Collection) -> None:

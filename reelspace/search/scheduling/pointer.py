@@ -1,12 +1,12 @@
 """Changes of a collection's pointer: every one by put_if_match, and one of a controller only if no later controller wrote it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from reelspace.core.errors import PreconditionFailed, UserError
 from reelspace.core.store import Store
-from reelspace.search.storage.layout import CurrentGenerations, ShardState, collection_key, json_bytes, parse
+from reelspace.search.storage.layout import CurrentGenerations, ServedGeneration, ShardState, collection_key, json_bytes, parse
 
 NUM_TRIES: Final = 20
 
@@ -40,6 +40,18 @@ def change_pointer(
             continue
         return changed
     raise PreconditionFailed(f"{key} in {store.url} was changed by others each of {NUM_TRIES} times: try again")
+
+
+def states_of(shards: Sequence[ServedGeneration], contains_log: Mapping[int, int]) -> dict[str, ShardState]:
+    """Give generations as a pointer names them.
+
+    Args:
+        contains_log: by shard, the log number up to which the generation holds the rows.
+    """
+    return {
+        str(one.shard): ShardState(generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256)
+        for one in shards
+    }
 
 
 def flipped(current: CurrentGenerations, states: Mapping[str, ShardState]) -> CurrentGenerations:

@@ -5,7 +5,6 @@ collections/<c>/outcome.json             Outcome: what became of the last one
 """
 
 import time
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import Field
@@ -13,7 +12,9 @@ from pydantic import Field
 from reelspace.core.errors import PreconditionFailed, ServerUnavailable, UserError
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
-from reelspace.search.storage.layout import ServedGeneration, ShardState, collection_key
+from reelspace.search.scheduling.generations import PublishedGeneration, check_log_is_whole
+from reelspace.search.scheduling.pointer import states_of
+from reelspace.search.storage.layout import ShardState, collection_key
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 
 PUBLICATIONS_KEY: Final = "collections/publications.json"
@@ -43,16 +44,15 @@ class Outcome(Settings):
     reason: str = Field("", description="Why not.")
 
 
-def states_of(shards: Sequence[ServedGeneration], contains_log: Mapping[int, int]) -> dict[str, ShardState]:
-    """Give generations as a pointer names them.
+def publication_of(store: Store, published: PublishedGeneration) -> Publication:
+    """Give what is asked for a generation of all shards that has rows of its own; the writes in the log go on top of it.
 
-    Args:
-        contains_log: by shard, the log number up to which the generation holds the rows.
+    Raises:
+        UserError: of the log, which the generation has nothing of, objects are dropped already.
     """
-    return {
-        str(one.shard): ShardState(generation=one.generation, contains_log=contains_log[one.shard], manifest_sha256=one.manifest_sha256)
-        for one in shards
-    }
+    check_log_is_whole(store, published)
+    contains_log = dict.fromkeys(range(len(published.shards)), 0)
+    return Publication(number=published.number, shards=states_of(published.shards, contains_log), anew=True)
 
 
 def publish(store: Store, full_name: str, publication: Publication) -> None:

@@ -4,8 +4,9 @@ Legend: P vectors of one name, D dimension.
 """
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from reelspace.search.compute.row_ids import SealedIds
 from reelspace.search.compute.shard import Shard
 from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.generations import point_shards, publish_shard
+from reelspace.search.scheduling.reshard_state import kept_after
 from reelspace.search.storage.layout import (
     Collection,
     ServedGeneration,
@@ -29,15 +31,30 @@ from reelspace.search.storage.layout import (
 )
 from reelspace.search.storage.log import Log, truncate
 
-KEPT_GENERATIONS: Final = 2
-"""The current one, and the one before it for a way back."""
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A generation of one shard whose files are in the store, and which nothing names yet."""
+
+    served: ServedGeneration
+    contains_log: Mapping[int, int]
+
+    @property
+    def generation(self) -> int:
+        """Give its number."""
+        return self.served.generation
 
 
 def rebuild_shard(store: Store, collection: Collection, shard: int, settings: IndexSettings, scratch: Path) -> ServedGeneration:
     """Build the next generation of a shard from all that is in its log now, and make it current; see `make_current` for errors."""
+    return _point(store, collection, build_next(store, collection, shard, settings, scratch))
+
+
+def build_next(store: Store, collection: Collection, shard: int, settings: IndexSettings, scratch: Path) -> Built:
+    """Build the next generation of a shard from all that is in its log now."""
     with ShardHost(store, collection, shard, Hosting(poll_s=3600.0)) as host:
         rows = host.with_shard(lambda loaded: rows_of_shard(loaded, collection))
-    return make_current(store, collection, shard, rows, settings, scratch)
+    return _built(store, collection, shard, rows, settings, scratch)
 
 
 def make_current(
@@ -53,12 +70,19 @@ def make_current(
     Raises:
         PreconditionFailed: another process moved the pointer meanwhile, or had moved it to a later generation: nothing changed.
     """
+    return _point(store, collection, _built(store, collection, shard, rows, settings, scratch))
+
+
+def _built(store: Store, collection: Collection, shard: int, rows: BuildRows, settings: IndexSettings, scratch: Path) -> Built:
     directory = scratch / f"shard-{shard}-{secrets.token_hex(4)}"
     manifest = write_generation(rows, collection, shard, settings, directory)
     number = claim(store, collection_key(collection.full_name, "claims"), f"rebuild-{secrets.token_hex(8)}")
-    served = publish_shard(store, collection.full_name, number, shard, directory)
-    point_shards(store, collection.full_name, [served], {shard: manifest.contains_log})
-    return served
+    return Built(publish_shard(store, collection.full_name, number, shard, directory), {shard: manifest.contains_log})
+
+
+def _point(store: Store, collection: Collection, built: Built) -> ServedGeneration:
+    point_shards(store, collection.full_name, [built.served], built.contains_log)
+    return built.served
 
 
 def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
@@ -83,21 +107,21 @@ def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
 
 
 def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> None:
-    """Remove generations before the one that was current before, and what of the log it holds and no retry needs.
+    """Remove generations before those that the pointer names, and what of the log these hold and no retry needs.
 
-    One that a killed builder left without its manifest counts for nothing, and goes with those around it.
+    The one that was current before is named for a way back. What lies between may be on its way, or left by a killed builder.
     """
-    name = collection.full_name
-    current = read_current(store, name, collection.num_shards).shards[str(shard)].generation
+    name, key = collection.full_name, str(shard)
+    pointer = read_current(store, name, collection.num_shards)
+    named = {states[key].generation for states in (pointer.shards, pointer.previous, pointer.beside) if key in states}
     prefix = collection_key(name, f"shards/{shard}/generations/")
-    numbers = sorted({int(key.removeprefix(prefix).partition("/")[0]) for key in store.list(prefix)})
-    whole = [number for number in numbers if number <= current and store.exists(generation_key(name, shard, number, MANIFEST))]
-    kept = whole[-KEPT_GENERATIONS:]
+    numbers = sorted({int(found.removeprefix(prefix).partition("/")[0]) for found in store.list(prefix)})
     for number in numbers:
-        if number < kept[0]:
+        if number < min(named):
             _remove(store, name, shard, number)
-    oldest = read_file(store, ShardManifest, generation_key(name, shard, kept[0], MANIFEST))
-    truncate(Log(store, name, shard, collection.fields), oldest.contains_log, now_us)
+    manifests = [read_file(store, ShardManifest, generation_key(name, shard, number, MANIFEST)) for number in named]
+    contained = min(one.contains_log for one in manifests)
+    truncate(Log(store, name, shard, collection.fields), kept_after(store, name, shard, contained), now_us)
 
 
 def _remove(store: Store, collection: str, shard: int, number: int) -> None:

@@ -5,6 +5,7 @@ A process of its own, at low priority, so that the one that serves goes on answe
 
 import argparse
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,15 @@ from reelspace.core.program import run_main
 from reelspace.core.store import Store, open_store
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.generation import MANIFEST
-from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
+from reelspace.search.scheduling.pointer import states_of
+from reelspace.search.scheduling.publication import Publication, publish, wait_until_current
+from reelspace.search.scheduling.rebuild import build_next, drop_old, rebuild_shard
 from reelspace.search.storage.layout import Collection, ShardManifest, generation_key, read_collection, read_current, read_file
 from reelspace.search.storage.writer import Clock
 
 NICE: Final = 10
+SETTLED_S: Final = 900.0
+"""By then the controller has made a generation current, or refused it."""
 
 
 def rebuild_settings(store: Store, collection: Collection, shard: int, num_threads: int) -> IndexSettings:
@@ -41,21 +46,31 @@ def rebuild_settings(store: Store, collection: Collection, shard: int, num_threa
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Build, publish, point at it, and drop what it replaces; see `rebuild_shard` for errors."""
+    """Build, publish, point at it, and drop what it replaces, or leave that to the controller; see `rebuild_shard` for errors."""
     parser = argparse.ArgumentParser(prog="python -m reelspace.search.scheduling.rebuild_program", allow_abbrev=False)
     parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix")
     parser.add_argument("--collection", required=True, help="full name of the collection")
     parser.add_argument("--shard", type=int, required=True, help="number of the shard")
     parser.add_argument("--threads", type=int, default=1, help="threads of the build")
     parser.add_argument("--owner", type=int, help="process to end with")
+    parser.add_argument("--memory-bytes", type=int, help="memory that the build may take; it fails beyond")
+    parser.add_argument("--publish", action="store_true", help="leave it to the controller to make the generation current")
     given = parser.parse_args(arguments)
     if given.owner is not None:
         die_with(given.owner)
     os.nice(NICE)
+    if given.memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (given.memory_bytes, given.memory_bytes))
     store = open_store(given.store)
     collection = read_collection(store, given.collection)
     settings = rebuild_settings(store, collection, given.shard, given.threads)
     with TemporaryDirectory(prefix="reelspace-rebuild-") as scratch:
+        if given.publish:
+            built = build_next(store, collection, given.shard, settings, Path(scratch))
+            publish(store, given.collection, Publication(number=built.generation, shards=states_of([built.served], built.contains_log)))
+            log("built", collection=given.collection, shard=given.shard, generation=built.generation)
+            wait_until_current(store, given.collection, built.generation, SETTLED_S)
+            return
         served = rebuild_shard(store, collection, given.shard, settings, Path(scratch))
     log("rebuilt", collection=given.collection, shard=given.shard, generation=served.generation)
     drop_old(store, collection, given.shard, Clock().now_us())

@@ -101,6 +101,9 @@ class Reconciler:
         for shard, state in publication.shards.items():
             facts = await self._servers.look(full_name, int(shard))
             answering = [one for one in facts if one is not None]
+            reasons = [why for one in answering for number, why in one.refused if number == state.generation]
+            if reasons:
+                return f"shard {shard}: {reasons[0]}"
             if any(state.generation not in one.loaded for one in answering):
                 return f"shard {shard}: a server has not loaded it within {self._load_s:g} s" if is_late else ""
             if facts and not answering:

@@ -5,12 +5,11 @@ that starts amid a promotion serves what the pointers say.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 import orjson
 
 from reelspace.core.artifacts import Artifact
-from reelspace.core.errors import CorruptArtifact, PreconditionFailed
+from reelspace.core.errors import CorruptArtifact
 from reelspace.core.store import Store
 from reelspace.search.compute.signature import shard_config, version_policy
 from reelspace.search.scheduling.claims import claim
@@ -48,17 +47,17 @@ def publish_encoders(store: Store, repository: Artifact, serving: Mapping[str, i
 
 
 def publish_followed(store: Store, collection: Collection) -> None:
-    """Write repository/shard-<c>-<s>/{1/followed.json, config.pbtxt} for every shard; what is there already stays."""
+    """Write repository/shard-<c>-<s>/{1/followed.json, config.pbtxt} for every shard, where they are not there as they should be."""
     for shard in range(collection.num_shards):
         model = shard_model(collection.full_name, shard)
         followed = FollowedShard(collection=collection.full_name, shard=shard)
-        _put_once(store, followed_key(collection.full_name, shard), json_bytes(followed))
-        _put_once(store, f"repository/{model}/{CONFIG}", shard_config(model, [FOLLOWED_VERSION]).encode())
+        _put(store, followed_key(collection.full_name, shard), json_bytes(followed))
+        _put(store, f"repository/{model}/{CONFIG}", shard_config(model, [FOLLOWED_VERSION]).encode())
 
 
-def _put_once(store: Store, key: str, data: bytes) -> None:
-    with suppress(PreconditionFailed):
-        store.put_if_absent(key, data)
+def _put(store: Store, key: str, data: bytes) -> None:
+    if not store.exists(key) or store.get(key) != data:
+        store.put(key, data)
 
 
 def _publish_encoder(store: Store, repository: Artifact, model: str, number: int, serving: int) -> None:

@@ -66,6 +66,9 @@ class OracleShard:
 
     async def prepare(self, generation: int, timeout_s: float) -> None: ...
 
+    async def look(self, timeout_s: float) -> Sequence[ShardFacts | None]:
+        return [ShardFacts(len(self.points), 0, self._tail.number, 1, 0, loaded=(1,))]
+
     def search_now(self, queries: Sequence[ShardQuery]) -> ShardAnswer | None:
         if not self.is_quick:
             return None
@@ -167,6 +170,13 @@ class OracleBackend:
             numbers = range(collection.num_shards)
             self.shards[collection.full_name] = [OracleShard(self._store, collection, shard) for shard in numbers]
         return self.shards[collection.full_name]
+
+    async def follow(self) -> None: ...
+
+    async def load(self, model: str, addresses: Sequence[str]) -> bool:
+        return False
+
+    async def unload(self, model: str, addresses: Sequence[str]) -> None: ...
 
     async def close(self, collection: Collection) -> None:
         self.shards.pop(collection.full_name, None)

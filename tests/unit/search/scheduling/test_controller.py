@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -36,9 +37,11 @@ WRITES = ("put", "put_if_absent", "put_if_match", "put_file", "delete")
 
 
 @asynccontextmanager
-async def gateway(store: Store, settings: ControllerSettings = QUICK) -> AsyncIterator[tuple[Catalog, Controller]]:
+async def gateway(
+    store: Store, settings: ControllerSettings = QUICK, max_bytes: int | None = None
+) -> AsyncIterator[tuple[Catalog, Controller]]:
     """One process with shards, and its controller, which looks when a test lets it."""
-    backend = LocalBackend(store, Hosting(poll_s=0.05))
+    backend = LocalBackend(store, Hosting(poll_s=0.05, max_bytes=max_bytes))
     catalog = Catalog(store, Surroundings(backend, lambda _pointer: {}), create_collection, FanoutSettings())
     await catalog.start()
     try:
@@ -125,7 +128,7 @@ def test_a_damaged_generation_is_refused_by_name_and_what_serves_goes_on(tmp_pat
     serving(store, tmp_path)
 
     async def run() -> None:
-        async with gateway(store, QUICK.model_copy(update={"load_s": 0.5})) as (catalog, controller):
+        async with gateway(store) as (catalog, controller):
             two = publication_of(store, built(store, 2, tmp_path))
             key = generation_key(NAME, 1, two.number, "vectors-0.npy")
             data = bytearray(store.get(key))
@@ -134,13 +137,30 @@ def test_a_damaged_generation_is_refused_by_name_and_what_serves_goes_on(tmp_pat
             publish(store, NAME, two)
             outcome = await until_settled(store, controller, two.number)
             assert not outcome.is_current
-            assert outcome.reason == "shard 1: a server has not loaded it within 0.5 s"
+            assert outcome.reason.startswith(f"shard 1: {key} in {store.url} is corrupt: its SHA-256 is")
             assert await edition_of(catalog) == {1}
             assert read_current(store, NAME, 2).beside == {}
             three = publication_of(store, built(store, 3, tmp_path))
             publish(store, NAME, three)
             assert (await until_settled(store, controller, three.number)).is_current
             assert await edition_of(catalog) == {3}
+
+    asyncio.run(run())
+
+
+def test_a_generation_that_does_not_fit_beside_what_serves_is_refused_by_its_size(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+
+    async def run() -> None:
+        async with gateway(store, max_bytes=20_000) as (catalog, controller):
+            much = publication_of(store, built(store, 2, tmp_path, num_rows=2000))
+            publish(store, NAME, much)
+            outcome = await until_settled(store, controller, much.number)
+            assert not outcome.is_current
+            told = r"shard 0: generation 2 takes [\d,]+ bytes beside [\d,]+ that serve: 20,000 bytes are allowed"
+            assert re.fullmatch(told, outcome.reason)
+            assert await edition_of(catalog) == {1}
 
     asyncio.run(run())
 
