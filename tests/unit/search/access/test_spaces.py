@@ -1,4 +1,4 @@
-"""Two spaces side by side: encoders and rows change together, who pins the space before goes on with it, and no vector meets another space."""
+"""Two spaces side by side: encoders and rows change together, who pins the one before goes on with it, and no vector meets another."""
 
 import asyncio
 from collections.abc import Mapping
