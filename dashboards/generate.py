@@ -160,6 +160,7 @@ GENERATIONS: Final = (
 QUALITY: Final = (
     Panel("Least recall", "percentunit", (("min(reelspace_search_recall)", "recall"),), "Share of the 10 nearest that searches found."),
     Panel("Shards that find too little", "short", (("max(reelspace_search_recall_low)", "shards"),)),
+    Panel("Damages found", "short", (of_shard("damages"),), "What was loaded had changed: it is loaded anew."),
     Panel("Shards not asked of a server", "short", (("max by (replica) (reelspace_replica_shards_out)", legend("replica")),)),
     Panel(
         "What becomes of servers and calls",

@@ -35,6 +35,7 @@ FIGURES: Final[tuple[tuple[str, str, Callable[[HeldShard], float]], ...]] = (
     ("generation", "Generation that is asked", lambda one: one.facts.generation),
     ("loaded", "Generations that the shard has loaded", lambda one: len(one.facts.loaded)),
     ("refused", "Generations that the shard should load and cannot", lambda one: len(one.facts.refused)),
+    ("damages", "Times that what a shard had loaded was found changed", lambda one: one.facts.num_damages),
     ("bytes", "Memory of the generation", lambda one: one.facts.size_bytes),
 )
 

@@ -10,8 +10,9 @@ from reelspace.core.local_store import LocalStore
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
 from reelspace.search.compute.generation import Placement
-from reelspace.search.compute.host import Hosting, NoRoom, ShardHost
+from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.library import faiss
+from reelspace.search.compute.loaded import NoRoom
 from reelspace.search.compute.shard import Shard
 from reelspace.search.scheduling.generations import point_collection, publish_generation
 from tests.unit.search.builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_table

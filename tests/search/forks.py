@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,13 @@ class Forks:
 
 
 @contextmanager
-def forks(folder: Path) -> Iterator[Forks]:
-    """Load everything once; what was forked ends with the context."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+def forks(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Forks]:
+    """Load everything once; what was forked ends with the context.
+
+    Args:
+        environment: all of it; None: this process's own.
+    """
+    environment = {**(environment or os.environ), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with (folder / "errors").open("wb") as errors:
         command = [sys.executable, str(Path(__file__).with_name("doomed.py"))]
         source = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)

@@ -43,7 +43,10 @@ class SlowProxy:
                     _write(writer, data)
         except ConnectionError:
             pass
-        writer.close()
+        if is_answer and self.delay_s:
+            loop.call_later(self.delay_s, writer.close)  # after what came before it
+        else:
+            writer.close()
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

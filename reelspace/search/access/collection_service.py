@@ -233,6 +233,10 @@ class CollectionService:
         """Let every shard apply its log up to a number."""
         await self._writes.catch_up(numbers, timeout_s)
 
+    async def prepare_writes(self) -> None:
+        """Read what is in the logs, so that the next writes need not wait for that."""
+        await self._writes.read_ahead()
+
     def hold_writes(self, seconds: float) -> None:
         """Let writes that come within some seconds wait until these are over."""
         self._writes_from_s = asyncio.get_running_loop().time() + seconds

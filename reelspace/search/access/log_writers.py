@@ -51,6 +51,10 @@ class LogWriters:
             futures.setdefault(place.shard, []).append(future)
         return {shard: _last_of(some) for shard, some in futures.items()}
 
+    def read_ahead(self) -> "Sequence[Future[None]]":
+        """Read every shard's log on, so that the next writes need not wait for that."""
+        return [self._writer(shard).read_ahead() for shard in range(self._collection.num_shards)]
+
     def close(self) -> None:
         """Finish what was submitted and end the threads."""
         with self._lock:

@@ -96,8 +96,12 @@ class Moving:
     async def _open_ahead(self, full_name: str) -> None:
         try:
             await asyncio.to_thread(tell_opening, self._store, full_name, self._gateway, is_open=False)
-            await self._served.open(full_name)
+            service = await self._served.open(full_name)
+            await service.prepare_writes()
             await asyncio.to_thread(tell_opening, self._store, full_name, self._gateway, is_open=True)
+            while full_name not in self._arrived and self._served.known.wants(full_name):
+                await asyncio.sleep(RETRY_S)
+                await service.prepare_writes()
         except ReelspaceError as error:
             log("not_opened_ahead", collection=full_name, error=str(error))
             await asyncio.sleep(RETRY_S)
@@ -117,6 +121,7 @@ class Moving:
                 service = await self._served.open(full_name)
                 moved_from = await asyncio.to_thread(read_moved_from, self._store, full_name)
                 await service.catch_up(moved_from.last or (), CATCH_UP_S)
+                await service.prepare_writes()
                 break
             except ReelspaceError as error:
                 # The old one goes on answering what is asked; what is written waits.

@@ -84,6 +84,10 @@ class WritePath:
         """Let every shard apply its log up to a number."""
         await self._sync(dict(enumerate(numbers)), Deadline(timeout_s))
 
+    async def read_ahead(self) -> None:
+        """Read what is in the logs, so that the next writes need not wait for that."""
+        await asyncio.gather(*map(asyncio.wrap_future, self._writers.read_ahead()))
+
     async def settle(self, deadline: Deadline) -> None:
         """Let every shard apply what was written here before."""
         late = {shard: number for shard, number in enumerate(self._written) if number > self._applied[shard]}

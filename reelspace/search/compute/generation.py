@@ -25,6 +25,7 @@ from reelspace.core.errors import ArtifactMissing, CorruptArtifact
 from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.search.compute.library import faiss
+from reelspace.search.compute.mapped_file import MappedFile
 from reelspace.search.compute.payloads import Payloads
 from reelspace.search.compute.row_ids import SealedIds
 from reelspace.search.compute.shard import Shard, ShardParts
@@ -116,6 +117,7 @@ class _Files:
     def __init__(self, store: Store, served: ServedGeneration, manifest: ShardManifest, mapped_in: Path | None) -> None:
         self._store, self._served, self._manifest = store, served, manifest
         self._directory = None if mapped_in is None else mapped_in / f"{served.collection}-{served.shard}-{served.manifest_sha256[:16]}"
+        self.mapped: list[MappedFile] = []
 
     def array(self, name: str) -> NDArray[Any]:
         """Read or map an array."""
@@ -151,8 +153,10 @@ class _Files:
             if not path.exists() or _facts(path) != facts:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._store.get_file(key, path)
+        mapped = MappedFile(path, facts)
         found = _facts(path)
         self._check(key, found.size_bytes, found.sha256, facts)
+        self.mapped.append(mapped)
         return path
 
     def _key(self, name: str) -> str:
@@ -219,7 +223,7 @@ def _parse_parts(manifest: ShardManifest, files: _Files, name: str) -> ShardPart
         raise CorruptArtifact(f"{name}: the files beside it have {rows}, it says {manifest.num_rows} rows; build the index again")
     for vector, sealed in vectors.items():
         _check_fit(manifest, sealed, f"{name}: vector {vector!r}")
-    return ShardParts(vectors, ids, payloads, manifest.contains_log)
+    return ShardParts(vectors, ids, payloads, manifest.contains_log, tuple(files.mapped))
 
 
 def _parse_vectors(facts: VectorFacts, number: int, manifest: ShardManifest, files: _Files) -> SealedVectors:

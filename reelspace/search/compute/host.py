@@ -15,26 +15,19 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError, UserError
+from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
-from reelspace.search.compute.generation import MANIFEST, Placement, open_generation
+from reelspace.search.compute.generation import Placement, open_generation
+from reelspace.search.compute.loaded import Loaded, Refused, check_room, named_generations
 from reelspace.search.compute.queries import GONE, Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
-from reelspace.search.compute.recall_watch import Recall, RecallWatch, Watching, sampled_recall
+from reelspace.search.compute.recall_watch import RecallWatch, Watching, sampled_recall
+from reelspace.search.compute.scrub import Scrub
+from reelspace.search.compute.scrubbing import Pace, Scrubbing
 from reelspace.search.compute.service import answer_queries, answer_read
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.ids import Id
-from reelspace.search.storage.layout import (
-    PAYLOAD_SCHEMA,
-    Collection,
-    PayloadSchema,
-    ServedGeneration,
-    ShardManifest,
-    collection_key,
-    generation_key,
-    read_current,
-    read_file,
-)
+from reelspace.search.storage.layout import PAYLOAD_SCHEMA, Collection, PayloadSchema, ServedGeneration, collection_key
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import LogGap, LogTail, read_from
 from reelspace.search.storage.replaced_file import read_or_default
@@ -42,8 +35,6 @@ from reelspace.search.storage.replaced_file import read_or_default
 POLL_S: Final = 1.0
 PAUSE_S: Final = 0.005
 MOMENT_S: Final = 0.0005
-PATIENCE_S: Final = 60.0
-"""A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
 SCHEMA_S: Final = 30.0
 """A shard looks so often which payload keys are indexed; a filter on one that it has not heard of reads the key's column itself."""
 READ_AT_ONCE: Final = 64
@@ -76,6 +67,7 @@ class Hosting:
     Attributes:
         poll_s: seconds between looks at the log and the pointer when nobody tells of a write.
         recall_s: seconds between looks at what searches find, ten times of it where vectors are mapped.
+        pace: how often, and how gently, what is loaded is held against what it was when it was verified.
         max_bytes: memory that generations may take together: one that does not fit beside those that serve is refused; None: as they need.
         looks_first: whether `is_behind` looks at the store: where other processes write and nobody tells of it.
     """
@@ -84,35 +76,8 @@ class Hosting:
     poll_s: float = POLL_S
     looks_first: bool = False
     recall_s: float = RECALL_S
+    pace: Pace = field(default_factory=Pace)
     max_bytes: int | None = None
-
-
-class NoRoom(UserError):
-    """A generation does not fit into the memory that a shard may take beside those that serve."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Why a generation could not be loaded, whether trying again may help, and when."""
-
-    reason: str
-    is_final: bool
-    not_before_s: float
-
-
-@dataclass(slots=True, eq=False)
-class _Loaded:
-    """A generation that answers.
-
-    Attributes:
-        recall: what searches for some of its own rows found when it was loaded beside another.
-        unnamed_s: the moment since which no pointer names it and nobody asks for it.
-    """
-
-    served: ServedGeneration
-    shard: Shard
-    recall: Recall | None = None
-    unnamed_s: float | None = None
 
 
 class ShardHost:
@@ -135,14 +100,16 @@ class ShardHost:
         self._told = threading.Event()
         self._closed = False
         self._is_changing = False
-        self._refused: dict[int, _Refused] = {}
+        self._refused: dict[int, Refused] = {}
         self._schema_s = 0.0
         self._current = self._load()
-        self._loaded: tuple[_Loaded, ...] = (self._current,)
+        self._loaded: tuple[Loaded, ...] = (self._current,)
         self._watch = RecallWatch()
         # A look at mapped vectors reads all of them from the disk.
         recall_s = self._hosting.recall_s * (1 if self._hosting.placement.mapped_in is None else MAPPED_TIMES)
         self._watching = Watching(self._watch, self._state, lambda: self._current.shard, recall_s)
+        self._num_damages = 0
+        self._scrubbing = Scrubbing(self._state, lambda: [one.scrub for one in self._loaded], self._damaged, self._hosting.pace)
         self._thread = threading.Thread(target=self._follow, name=f"shard-{collection.full_name}-{shard}", daemon=True)
         self._thread.start()
 
@@ -218,7 +185,7 @@ class ShardHost:
         if not isinstance(answer, ShardFacts):
             return answer
         refused = tuple((number, one.reason) for number, one in self._refused.items() if one.is_final)
-        facts = replace(answer, loaded=self.loaded, refused=refused)
+        facts = replace(answer, loaded=self.loaded, refused=refused, num_damages=self._num_damages)
         return facts if recall is None else replace(facts, recall=round(recall.found, 4), recall_target=recall.target)
 
     def probe(self) -> None:
@@ -287,6 +254,7 @@ class ShardHost:
         self._closed = True
         self._told.set()
         self._watching.close()
+        self._scrubbing.close()
         self._thread.join()
 
     def __enter__(self) -> "ShardHost":
@@ -299,17 +267,39 @@ class ShardHost:
         """Take the shard for a search; False where that would have to wait for another search or for long."""
         return self._state.acquire(blocking=False) or (self._is_changing and self._state.acquire(timeout=CHANGE_S))
 
-    def _of(self, generation: int) -> _Loaded:
+    def _of(self, generation: int) -> Loaded:
         """Find a generation that is loaded; 0 is the current one."""
         current = self._current
         if generation in (0, current.served.generation):
-            return current
+            return current if current.damage is None else current.asked()
         for one in self._loaded:
             if one.served.generation == generation:
-                if one.unnamed_s is not None:
-                    one.unnamed_s = time.monotonic()
-                return one
+                return one.asked()
         raise GenerationGone(f"{GONE}: {generation} of shard {self._number} of {self._collection.full_name}, it has {self.loaded}")
+
+    def _damaged(self, scrub: Scrub, part: str) -> None:
+        """Hear that what is loaded is not what was verified any more: it answers no more, and is loaded anew."""
+        for one in self._loaded:
+            if one.scrub is scrub:
+                where = f"generation {one.served.generation} of shard {self._number} of {self._collection.full_name}"
+                one.damage = f"{where} is corrupt in memory: its {part} changed since it was loaded; it is loaded anew"
+                self._num_damages += 1
+                log_event("shard_damaged", collection=self._collection.full_name, shard=self._number, reason=one.damage)
+        self._told.set()
+
+    def _heal(self) -> None:
+        """Load what is damaged anew; raises what that raises."""
+        for damaged in [one for one in self._loaded if one.damage is not None]:
+            before = self._refused.get(damaged.served.generation)
+            if before is not None and not before.is_due:
+                continue
+            try:
+                loaded = self._opened(damaged.served)
+            except (ReelspaceError, OSError) as error:
+                self._refused[damaged.served.generation] = Refused.of(error)
+                raise
+            self._add(loaded, damaged)
+            self._refused.pop(damaged.served.generation, None)
 
     def _answer(self, queries: Sequence[ShardQuery], generation: int) -> ShardAnswer:
         answer = answer_queries(self._of(generation).shard, queries)
@@ -324,7 +314,7 @@ class ShardHost:
             self._watch.see(query.vector_D, query.using, query.where)
         return None if found is None else (shard.ids.listed(found[0]), found[1])
 
-    def _load(self) -> _Loaded:
+    def _load(self) -> Loaded:
         """Open the current generation and apply the log; one that is retired meanwhile is followed by the next."""
         for _ in range(NUM_LOADS):
             served = self._named()[0]
@@ -340,7 +330,7 @@ class ShardHost:
             return loaded
         raise ShardBehind(f"shard {self._number} of {self._collection.full_name}: every generation was retired while it was loaded")
 
-    def _opened(self, served: ServedGeneration) -> _Loaded:
+    def _opened(self, served: ServedGeneration) -> Loaded:
         """Open a generation, apply what the log has now, and read the columns of indexed payload keys."""
         shard = open_generation(self._store, served, self._hosting.placement, self._collection)
         for entry in read_from(self._log, shard.applied):
@@ -348,7 +338,7 @@ class ShardHost:
         shard.payloads.keep_columns(self._indexed_keys())
         while shard.payloads.read_ahead():
             pass
-        return _Loaded(served, shard)
+        return Loaded(served, shard, Scrub(shard))
 
     def _indexed_keys(self) -> Mapping[str, object]:
         self._schema_s = time.monotonic() + SCHEMA_S
@@ -373,14 +363,7 @@ class ShardHost:
                 time.sleep(MOMENT_S)
 
     def _named(self) -> list[ServedGeneration]:
-        """Give the generations that the pointer names, the current one first."""
-        name, shard = self._collection.full_name, str(self._number)
-        pointer = read_current(self._store, name, self._collection.num_shards)
-        states = [pointer.shards[shard], *([pointer.beside[shard]] if shard in pointer.beside else [])]
-        return [
-            ServedGeneration(collection=name, shard=self._number, generation=one.generation, manifest_sha256=one.manifest_sha256)
-            for one in states
-        ]
+        return named_generations(self._store, self._collection, self._number)
 
     def _poll(self) -> bool:
         """Apply what is new in the log; tells whether anything was."""
@@ -410,49 +393,38 @@ class ShardHost:
         return step is not None
 
     def _refresh(self, *, patiently: bool = False) -> None:
+        self._heal()
         # The log first: a next generation that cannot be loaded keeps no write from being seen.
         self.catch_up()
         named = self._named()
         failure: ReelspaceError | OSError | None = None
         for served in named:
             before = self._refused.get(served.generation)
-            is_refused = patiently and before is not None and time.monotonic() < before.not_before_s
-            if served.generation in self.loaded or is_refused:
+            if served.generation in self.loaded or (patiently and before is not None and not before.is_due):
                 continue
             try:
-                self._check_room(served)
+                check_room(self._store, served, self._loaded, self._hosting.max_bytes)
                 loaded = self._opened(served)
                 loaded.recall = sampled_recall(nullcontext(), loaded.shard, VERIFIED_ROWS)
                 self._add(loaded)
                 self._refused.pop(served.generation, None)
             except (ReelspaceError, OSError) as error:
-                is_final = isinstance(error, UserError) and not isinstance(error, ArtifactMissing)
-                reason = " ".join(str(error).split())
-                self._refused[served.generation] = _Refused(reason, is_final, time.monotonic() + PATIENCE_S)
+                self._refused[served.generation] = Refused.of(error)
                 failure = failure or error
         self._move(named)
         if failure is not None:
             raise failure
 
-    def _check_room(self, served: ServedGeneration) -> None:
-        if self._hosting.max_bytes is None:
-            return
-        key = generation_key(served.collection, served.shard, served.generation, MANIFEST)
-        wanted = sum(facts.size_bytes for facts in read_file(self._store, ShardManifest, key).files.values())
-        held = sum(one.shard.size_bytes for one in self._loaded)
-        if held + wanted > self._hosting.max_bytes:
-            most = f"{self._hosting.max_bytes:,} bytes are allowed"
-            raise NoRoom(f"generation {served.generation} takes {wanted:,} bytes beside {held:,} that serve: {most}")
-
-    def _add(self, loaded: _Loaded) -> None:
-        """Let a generation answer, from where it holds all that the others do."""
+    def _add(self, loaded: Loaded, damaged: Loaded | None = None) -> None:
+        """Let a generation answer, in the place of a damaged one if there is one, from where it holds all that the others do."""
         with self._following:
             tail = LogTail(self._log, loaded.shard.applied)
             while loaded.shard.applied < self._tail.number:
                 for entry in tail.poll():
                     loaded.shard.apply(entry)
             with self._state:
-                self._loaded = (*self._loaded, loaded)
+                self._loaded = (*(one for one in self._loaded if one is not damaged), loaded)
+                self._current = loaded if self._current is damaged else self._current
 
     def _move(self, named: Sequence[ServedGeneration]) -> None:
         """Take the first of these for current, if it is loaded, and let go of what was not named for long, and of what is too much."""

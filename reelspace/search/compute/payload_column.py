@@ -91,6 +91,11 @@ class PayloadColumn:
             case IsNull():
                 return self._null_N.array[start:].copy()
 
+    def arrays(self) -> list[NDArray[Any]]:
+        """Give the memory of what was read so far; more comes only behind it."""
+        values = [array for values in self._values.values() for array in values.arrays()]
+        return [*values, self._empty_N.array, self._null_N.array]
+
     def to_arrow(self) -> pa.StructArray:
         """Give the column as one Arrow value per row: a list per type, and two flags; `from_arrow` reads it back."""
         texts = pa.array(list(self._codes), pa.string())

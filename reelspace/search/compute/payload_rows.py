@@ -1,11 +1,13 @@
 """JSON objects row by row, and columns of what lies at the keys that filters ask for."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from reelspace.search.compute.payload_column import PayloadColumn
 
@@ -45,6 +47,15 @@ class PayloadRows:
     def indexed(self) -> tuple[str, ...]:
         """Keys whose columns stay."""
         return tuple(self._indexed)
+
+    @property
+    def indexed_columns(self) -> Mapping[str, PayloadColumn]:
+        """Columns that stay, by key."""
+        return self._indexed
+
+    def sealed_arrays(self) -> list[NDArray[Any]]:
+        """Give the memory of the rows that were opened."""
+        return [np.frombuffer(one, dtype=np.uint8) for one in self._sealed.buffers() if one is not None and one.size]
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Add rows; each must be a JSON object."""

@@ -54,6 +54,10 @@ class RowValues:
         self._rows.extend(rows_E)
         self._values.extend(values)
 
+    def arrays(self) -> list[NDArray[Any]]:
+        """Give the rows and their values."""
+        return [self._rows.array, self._values.array]
+
     def mask(self, hits: Callable[[NDArray[Any]], Mask], start: int, num_rows: int) -> Mask:
         """Tell for each row from `start` to `num_rows` whether `hits` is true of one of its values."""
         rows_E, values_E = self._rows.array, self._values.array

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import UserError
 from reelspace.search.compute.filters import Condition, FieldCondition, Filter, HasId, PointId
+from reelspace.search.compute.payload_column import PayloadColumn
 from reelspace.search.compute.payload_rows import READ_ROWS, PayloadRows
 from reelspace.search.compute.payload_values import Growing
 from reelspace.search.storage.payload_edits import merged, without
@@ -143,6 +144,14 @@ class Payloads:
             # A row that changed twice is there twice: the last one is assigned last.
             mask_N[changed_W] = _Window(self._changes, known.num_changes, changed_W, num_rows, rows_of).mask(where)
         return mask_N
+
+    def sealed_arrays(self) -> list[NDArray[Any]]:
+        """Give the memory of the JSON that was opened; no change of a payload alters it."""
+        return self._rows.sealed_arrays()
+
+    def sealed_columns(self) -> Mapping[str, PayloadColumn]:
+        """Give by key the columns that are kept of the rows as they were written."""
+        return self._rows.indexed_columns
 
     def to_table(self) -> pa.Table:
         """Give all rows with their changes applied, and the columns of indexed keys; `from_table` reads it without parsing."""

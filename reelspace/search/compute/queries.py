@@ -160,7 +160,8 @@ class ShardFacts:
     """What a shard holds: live rows, rows in indexes, last log number applied, generation, bytes of memory, changes beside it.
 
     `recall` is the share of the 10 nearest that searches found lately, None where that is not known; `recall_target` what is to be;
-    `loaded` the generations that can be asked for; `refused` those that the pointer names and that cannot be loaded, and why.
+    `loaded` the generations that can be asked for; `refused` those that the pointer names and that cannot be loaded, and why;
+    `num_damages` how often what was loaded was found changed.
     """
 
     num_rows: int
@@ -173,6 +174,7 @@ class ShardFacts:
     recall_target: float = 0.0
     loaded: tuple[int, ...] = ()
     refused: tuple[tuple[int, str], ...] = ()
+    num_damages: int = 0
 
     @property
     def has_low_recall(self) -> bool:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -111,6 +112,10 @@ class RowIds:
     def size_bytes(self) -> int:
         """Memory that they take."""
         return self._sealed.size_bytes + self._words_N3.nbytes + 200 * len(self._fresh)
+
+    def sealed_arrays(self) -> list[NDArray[Any]]:
+        """Give the ids that the generation brought, in every form in which they are kept."""
+        return [self._sealed.integers_I, self._sealed.uuids_U16, self._words_N3[: len(self._sealed)]]
 
     def append(self, ids: Sequence[Id]) -> list[int]:
         """Add rows at the end; gives the rows that thereby no longer count."""

@@ -20,6 +20,7 @@ from reelspace.search.compute.filter_cache import Allowed, FilterCache
 from reelspace.search.compute.half_rows import HALF_BYTES, SMALLEST, HalfRows
 from reelspace.search.compute.hits import NO_SCORE, Rows, nothing
 from reelspace.search.compute.kept_rows import Kept, KeptRows, Key
+from reelspace.search.compute.mapped_file import MappedFile
 from reelspace.search.compute.payloads import Payloads
 from reelspace.search.compute.ranking import rank
 from reelspace.search.compute.row_ids import RowIds, SealedIds
@@ -51,12 +52,16 @@ class QueryRefused(UserError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardParts:
-    """What a generation consists of; the payloads and ids are of the same rows, `applied` is the last log number among them."""
+    """What a generation consists of; the payloads and ids are of the same rows, `applied` is the last log number among them.
+
+    `mapped_files` are those whose bytes stay in their files, where vectors and indexes read them.
+    """
 
     vectors: Mapping[str, SealedVectors]
     ids: SealedIds
     payloads: Payloads
     applied: int = 0
+    mapped_files: tuple[MappedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +85,7 @@ class Shard:
         self._num_dead = 0
         self._live_bits: NDArray[np.uint8] | None = None
         self._kept = KeptRows()
+        self.mapped_files = parts.mapped_files
         self.applied = parts.applied
 
     @property

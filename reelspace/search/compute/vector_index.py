@@ -106,6 +106,16 @@ class VectorIndex:
         """Vectors of the generation, as they are stored."""
         return self._sealed_PD
 
+    @property
+    def sealed_index(self) -> Any:
+        """The faiss index of the generation, in this machine's memory; None where it is flat."""
+        return self._sealed_index
+
+    @property
+    def sealed_rows(self) -> Ints | None:
+        """Rows of the vectors of the generation; None where these are 0 and up."""
+        return None if self._rows_P is None else self._rows_P[: self.num_sealed]
+
     def sealed_mask(self, mask_N: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Give a mask of rows as one of the vectors of the generation."""
         rows_P = self._rows_P

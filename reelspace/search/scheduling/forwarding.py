@@ -6,7 +6,7 @@ finds it there, and beside it the number it had, by which a part that was brough
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
 from reelspace.search.storage.entries import Entry, Write, forwarded_key
@@ -99,9 +99,11 @@ class Forwarding:
         """Whether every old log is brought over up to the mark at its end."""
         return all(one.has_ended for one in self._forwarders)
 
-    def round(self) -> int:
-        """Bring over some of each old log, and give how many objects that were."""
-        return sum(self._pool.map(Forwarder.forward, self._forwarders))
+    def round(self) -> bool:
+        """Bring over some of each old log, and tell whether that was all there was."""
+        tasks = [self._pool.submit(one.forward) for one in self._forwarders]
+        wait(tasks)
+        return all(task.result() < AT_ONCE for task in tasks)
 
     def close(self) -> None:
         """End the threads."""

@@ -86,7 +86,7 @@ class Placer:
         return now_s - self._seen[1] >= self._settled_s
 
     def _models(self) -> set[str]:
-        """Name the models of all shards of collections that have a name."""
-        full_names = [name for name in read_known(self._store).full_names() if self._store.exists(collection_key(name))]
+        """Name the models of all shards of collections that have a name, or are about to."""
+        full_names = [name for name in read_known(self._store).wanted() if self._store.exists(collection_key(name))]
         self._num_shards = {name: self._num_shards.get(name) or read_collection(self._store, name).num_shards for name in full_names}
         return {shard_model(name, shard) for name, num in self._num_shards.items() for shard in range(num)}

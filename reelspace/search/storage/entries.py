@@ -4,6 +4,9 @@ The hash covers the object's key and the stream, so an object that is damaged, c
 refused before Arrow sees it. `pyarrow.ipc.open_stream` reads such a file as it is.
 
 op uint8 | id uint64 | uuid 16 bytes | payload JSON | request_key string | at microseconds UTC | vector:<name> list<float32>
+
+An object that is a mark (marks.py) has no record batch, and what it says in the stream's metadata: a program that knows no marks
+refuses it, so it neither writes behind the end of a log nor skips one.
 """
 
 import hashlib
@@ -17,11 +20,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from reelspace.core.errors import CorruptArtifact
+from reelspace.search.storage.marks import Mark, mark_of_metadata, metadata_of_mark
 from reelspace.search.storage.rows import Fields, RowRefused, Rows, Vectors, checked
 
 _VERSION: Final = (b"reelspace.log", b"1")
 _VECTOR: Final = "vector:"
 _HASH_BYTES: Final = 32
+# No client's key has it: it is not printable.
+_ORIGIN: Final = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +38,29 @@ class Write:
     at_us: int
     rows: Rows
 
+    @property
+    def client_key(self) -> str:
+        """The key under which a client sent it, without where a forwarder had it from (forwarded_key)."""
+        return self.request_key.partition(_ORIGIN)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of the log."""
+    """One object of the log: writes, or a mark."""
 
     number: int
     writes: tuple[Write, ...]
+    mark: Mark | None = None
+
+    @property
+    def at_us(self) -> int:
+        """When the last of it was written."""
+        return self.mark.at_us if self.mark else max(write.at_us for write in self.writes)
+
+
+def forwarded_key(client_key: str, shard: int, number: int) -> str:
+    """Give the key of a write that was brought from a number of the log of a shard of another collection: no other write has it."""
+    return f"{client_key}{_ORIGIN}{shard}.{number}"
 
 
 def encode(key: str, fields: Fields, writes: Sequence[Write]) -> bytes:
@@ -51,8 +73,17 @@ def encode(key: str, fields: Fields, writes: Sequence[Write]) -> bytes:
     return seal(key, sink.getvalue().to_pybytes())
 
 
-def decode(key: str, fields: Fields, data: bytes) -> tuple[Write, ...]:
-    """Read the writes of an object.
+def encode_mark(key: str, fields: Fields, mark: Mark) -> bytes:
+    """Give the bytes of a mark that lies under `key`."""
+    sink = pa.BufferOutputStream()
+    schema = _schema(fields)
+    with pa.ipc.new_stream(sink, schema.with_metadata(schema.metadata | metadata_of_mark(mark))):
+        pass
+    return seal(key, sink.getvalue().to_pybytes())
+
+
+def decode(key: str, number: int, fields: Fields, data: bytes) -> Entry:
+    """Read an object.
 
     Raises:
         CorruptArtifact: the bytes are not what was written under this key, are of a newer version or another collection, or hold
@@ -63,11 +94,18 @@ def decode(key: str, fields: Fields, data: bytes) -> tuple[Write, ...]:
         with pa.ipc.open_stream(stream) as reader:
             _check_schema(key, reader.schema, fields)
             writes = tuple(_write(batch, fields) for batch in reader)
-    except (pa.ArrowInvalid, RowRefused, UnicodeDecodeError, OSError) as error:
+            mark = mark_of_metadata(reader.schema.metadata)
+    except (pa.ArrowInvalid, RowRefused, ValueError, OSError) as error:
         raise CorruptArtifact(f"log object {key} does not hold writes: {error}") from error
-    if not writes:
-        raise CorruptArtifact(f"log object {key} holds no write")
-    return writes
+    if bool(writes) == bool(mark):
+        raise CorruptArtifact(f"log object {key} holds {'a mark and writes' if mark else 'no write'}")
+    return Entry(number, writes, mark)
+
+
+def mark_of(key: str, data: bytes) -> Mark | None:
+    """Give the mark that an object is, None for one of writes, which are not looked at; CorruptArtifact if its hash differs."""
+    with pa.ipc.open_stream(unseal(key, data)) as reader:
+        return mark_of_metadata(reader.schema.metadata)
 
 
 def seal(key: str, stream: bytes) -> bytes:

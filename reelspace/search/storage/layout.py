@@ -7,7 +7,9 @@ collections/<c>/restored.json                                which snapshot it w
 collections/<c>/payload_schema.json                          PayloadSchema, replaced by put_if_match only
 collections/<c>/shards/<s>/log/{<20-digit n>.arrow,floor.json}   writes beyond the generation (log.py, entries.py, floor.py)
 collections/<c>/shards/<s>/generations/<g>/manifest.json     ShardManifest, written last; beside it the files it names
+collections/<c>/{reshard.json,moved_from.json,opening/}      where it moves, and what it was made of (reshard_state.py, moves.py)
 collections/names.json                                       names and aliases that clients use (names.py)
+collections/moves.json                                       collections that move into others (moves.py)
 repository/shard-<c>-<s>/{config.pbtxt, 1/followed.json}     what Triton's shard backend reads (followed.py)
 spaces/current.json                                          SpacePointer, the one pointer that promote flips
 """
@@ -171,6 +173,11 @@ class SpacePointer(Settings):
     alias: str = Field(pattern=NAME_PATTERN, description="Name under which clients reach the collection.")
     generation: int = Field(ge=1, description="Generation of the collection that was promoted.")
     previous: dict[str, object] | None = Field(description="The pointer before this one, without its own `previous`.")
+
+    @property
+    def before(self) -> "SpacePointer | None":
+        """Give the pointer before this one: its collection is served by its full name, for clients that pin its space."""
+        return None if self.previous is None else SpacePointer.model_validate({**self.previous, "previous": None})
 
 
 def collection_key(collection: str, name: str = "collection.json") -> str:

@@ -5,6 +5,7 @@ collections/<c>/shards/<s>/log/floor.json            see floor.py
 
 Number n is only tried by a writer that has read or written every number between the floor and n, so there are no holes above the
 floor and a writer knows every request that came before its own. Who may append: writer.py. Who follows: reader.py.
+A log may end (marks.py): the mark is never dropped, so nothing is ever written behind it.
 """
 
 import re
@@ -15,13 +16,15 @@ from typing import Final
 
 from reelspace.core.errors import ArtifactMissing, PreconditionFailed
 from reelspace.core.store import Store
-from reelspace.search.storage.entries import Entry, Write, decode, encode
+from reelspace.search.storage.entries import Entry, Write, decode, encode, encode_mark
 from reelspace.search.storage.floor import raise_floor, read_floor
+from reelspace.search.storage.marks import Mark
 from reelspace.search.storage.rows import Fields
 
 RETRY_WINDOW_S: Final = 600.0
 """A request that is tried again within this time takes effect once: its first object is not dropped before."""
 
+_NEVER_US: Final = 1 << 62
 _NAME: Final = re.compile(r"(\d{20})\.arrow")
 
 
@@ -50,6 +53,10 @@ class Log:
         """
         self.store.put_if_absent(self.key(number), encode(self.key(number), self.fields, writes))
 
+    def append_mark(self, number: int, mark: Mark) -> None:
+        """Create a mark, durably; raises as `append`."""
+        self.store.put_if_absent(self.key(number), encode_mark(self.key(number), self.fields, mark))
+
     def read(self, number: int) -> Entry | None:
         """Read an object; None if it is not there. Only a floor that is read after this, and below the number, makes it valid.
 
@@ -61,7 +68,7 @@ class Log:
             data = self.store.get(key)
         except ArtifactMissing:
             return None
-        return Entry(number, decode(key, self.fields, data))
+        return decode(key, number, self.fields, data)
 
     def confirm(self, number: int) -> None:
         """Make sure that an object one has only read is on the disk: its writer may have been stopped before it synced the name."""
@@ -107,7 +114,7 @@ def last_number(store: Store, collection: str, shard: int) -> int:
 
 
 def truncate(log: Log, contains_log: int, now_us: int, window_s: float = RETRY_WINDOW_S) -> int:
-    """Drop what a generation contains and no request may be tried again for.
+    """Drop what a generation contains and no request may be tried again for; never the mark at which a log ends.
 
     Args:
         contains_log: the lowest number up to which every generation that may serve again holds the log.
@@ -131,5 +138,6 @@ def log_numbers(store: Store, collection: str, shard: int) -> list[int]:
 
 def _written_us(log: Log, number: int) -> int:
     entry = log.read(number)
-    # Gone already: another truncation is ahead, and took it for old enough.
-    return 0 if entry is None else max(write.at_us for write in entry.writes)
+    if entry is None:
+        return 0  # gone already: another truncation is ahead, and took it for old enough
+    return _NEVER_US if entry.mark is not None and entry.mark.kind == "moved_to" else entry.at_us

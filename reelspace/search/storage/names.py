@@ -61,6 +61,22 @@ class Names(Settings):
         collections = {one: full for one, full in self.collections.items() if one != name}
         return self._next(collections, {alias: one for alias, one in self.aliases.items() if one != name})
 
+    def moved(self, old: str, new: str) -> "Names":
+        """Let the name of a collection mean another one, by their full names.
+
+        Raises:
+            NameUnknown: no name means either of them.
+        """
+        if new in self.collections.values():
+            return self
+        if old not in self.collections.values():
+            raise NameUnknown(f"no name means the collection {old} any more")
+        return self._next({name: new if full == old else full for name, full in self.collections.items()}, self.aliases)
+
+    def counted(self) -> "Names":
+        """Count a change of what is read with the names: moves.json."""
+        return self._next(self.collections, self.aliases)
+
     def with_alias(self, alias: str, name: str) -> "Names":
         """Let an alias mean a name, whatever it meant before.
 

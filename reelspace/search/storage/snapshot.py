@@ -1,7 +1,8 @@
 """Snapshots: a collection at one number of each shard's log, as an artifact that another store can hold.
 
 What is copied is what the collection consists of: its current generations, and the log objects that they do not contain.
-Taken under write load it holds exactly the rows up to `last`; request keys travel with the log, so retries stay safe.
+Taken under write load it holds exactly the rows up to `last`; request keys travel with the log, so retries stay safe. The mark at which
+the log of a collection that moved into another ends is left out: what is restored may be written to.
 
 snapshot.json, collection.json, shards/<s>/generations/<g>/..., shards/<s>/log/<20-digit n>.arrow
 """
@@ -19,7 +20,7 @@ from reelspace.core.artifacts import Artifact, write_artifact
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, OutputOccupied, PreconditionFailed, TemporaryError, UserError
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
-from reelspace.search.storage.entries import seal, unseal
+from reelspace.search.storage.entries import mark_of, seal, unseal
 from reelspace.search.storage.floor import raise_floor, read_floor
 from reelspace.search.storage.layout import (
     NAME_PATTERN,
@@ -80,8 +81,8 @@ def take_snapshot(store: Store, collection: str, into: Store, scratch: Path) -> 
     directory = scratch / f"snapshot-{secrets.token_hex(4)}"
     directory.mkdir(parents=True)
     made = read_collection(store, collection)
-    facts = _cut(store, made)
     try:
+        facts = _cut(store, made)
         for shard, cut in facts.shards.items():
             _copy_generation(store, collection, int(shard), cut, directory)
             _copy_log(store, collection, int(shard), cut, directory)
@@ -134,9 +135,16 @@ def _cut(store: Store, made: Collection) -> SnapshotFile:
     for shard in range(made.num_shards):
         state = states.get(str(shard))
         contains_log = state.contains_log if state else 0
-        last = max(contains_log, last_number(store, made.full_name, shard))
+        last = max(contains_log, _last_write(store, made, shard))
         cuts[str(shard)] = ShardCut(generation=state.generation if state else None, contains_log=contains_log, last=last)
     return SnapshotFile(collection=made.full_name, updated_at=current.updated_at if current else "", shards=cuts)
+
+
+def _last_write(store: Store, made: Collection, shard: int) -> int:
+    last = last_number(store, made.full_name, shard)
+    key = log_key(made.full_name, shard, object_name(last))
+    mark = mark_of(key, store.get(key)) if last else None
+    return last - 1 if mark is not None and mark.kind == "moved_to" else last
 
 
 def _copy_generation(store: Store, collection: str, shard: int, cut: ShardCut, directory: Path) -> None:

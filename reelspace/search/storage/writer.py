@@ -5,6 +5,8 @@ object is durable and a floor that was read afterwards lies below that number; a
 floor above its number and appends again at the head. Since a number is only tried after every number before it was read or
 written, a request key that another writer has brought into the log is found before it could enter twice; this also settles a PUT
 whose answer was lost: it is sent again, refused, and its own keys are found in the object.
+
+A writer that meets the mark at which the log ends writes nothing more: what is not in the log is refused with LogMoved.
 """
 
 import threading
@@ -54,6 +56,14 @@ class RequestKeyReused(UserError):
         self.number = number
 
 
+class LogMoved(UserError):
+    """The log ends, for its collection moved into another: write there, under the same request key; `to` is its full name."""
+
+    def __init__(self, collection: str, to: str) -> None:
+        super().__init__(f"collection {collection} moves into {to}: write there, once its name means that")
+        self.to = to
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Time as the writer sees it: `now_us` since 1970, UTC, for the rows; `monotonic_s` for deadlines."""
@@ -90,10 +100,12 @@ class LogWriter:
         self._log, self._deadline_s, self._clock = log, deadline_s, clock or Clock()
         self._state = threading.Condition()
         self._queue: deque[_Waiting] = deque()
+        self._looks: list[Future[None]] = []
         self._waiting_bytes = 0
         self._closed: ReelspaceError | None = None
         self._head: int | None = None
         self._durable = 0
+        self._moved_to: str | None = None
         self._seen: dict[str, _Seen] = {}
         self._keys: deque[tuple[int, tuple[str, ...]]] = deque()
         self._thread = threading.Thread(target=self._run, name=f"log-{log.collection}-{log.shard}", daemon=True)
@@ -108,6 +120,8 @@ class LogWriter:
         Args:
             request_key: 1 to 128 printable characters that no other request has.
             rows: take effect together and in order.
+
+        The future raises LogMoved where the log ends and the request is not in it.
 
         Raises:
             RowRefused: a row may not enter the log; nothing of the request is taken.
@@ -130,6 +144,16 @@ class LogWriter:
             self._waiting_bytes += rows.size_bytes
             self._state.notify()
         return waiting.done
+
+    def read_ahead(self) -> "Future[None]":
+        """Read the log on, so that the next request need not wait for that; a future tells when, or what went wrong."""
+        look: Future[None] = Future()
+        with self._state:
+            if self._closed is not None:
+                raise self._closed
+            self._looks.append(look)
+            self._state.notify()
+        return look
 
     def append(self, request_key: str, rows: Rows) -> int:
         """Submit a request and wait for its number."""
@@ -154,10 +178,11 @@ class LogWriter:
 
     def _run(self) -> None:
         failure: ReelspaceError = InternalError(f"the writer of {self._name} ended")
-        group: list[_Waiting] = []
+        group: list[_Waiting] | None = []
         try:
-            while group := self._next_group():
+            while (group := self._next_group()) is not None:
                 try:
+                    self._look()
                     self._commit(group)
                 except (ReelspaceError, OSError) as error:
                     told = as_reelspace_error(error)
@@ -169,19 +194,22 @@ class LogWriter:
         finally:
             with self._state:
                 self._closed = self._closed or failure
-                group += [waiting for waiting in self._queue if waiting.done.set_running_or_notify_cancel()]
+                left = [*(group or []), *(waiting for waiting in self._queue if waiting.done.set_running_or_notify_cancel())]
                 self._queue.clear()
-            _fail(group, failure)
+                looks, self._looks = self._looks, []
+            _fail(left, failure)
+            for look in looks:
+                look.set_exception(failure)
 
-    def _next_group(self) -> list[_Waiting]:
-        """Wait for requests and take as many as fit into one object; none at the end."""
+    def _next_group(self) -> list[_Waiting] | None:
+        """Wait for requests and take as many as fit into one object, none where the log is to be looked at; None at the end."""
         group: list[_Waiting] = []
         num_bytes = 0
         with self._state:
-            while not group:
-                while not self._queue:
+            while not group and not self._looks:
+                while not self._queue and not self._looks:
                     if self._closed is not None:
-                        return []
+                        return None
                     self._state.wait()
                 while self._queue and (not group or num_bytes + self._queue[0].write.rows.size_bytes <= MAX_OBJECT_BYTES):
                     waiting = self._queue.popleft()
@@ -191,12 +219,31 @@ class LogWriter:
                         group.append(waiting)
         return group
 
+    def _look(self) -> None:
+        """Read the log on if somebody asked for that."""
+        with self._state:
+            looks, self._looks = self._looks, []
+        looks = [look for look in looks if look.set_running_or_notify_cancel()]
+        if not looks:
+            return
+        try:
+            if self._head is None:
+                self._head = self._catch_up()
+            else:
+                self._read_on()
+        except (ReelspaceError, OSError) as error:
+            for look in looks:
+                look.set_exception(as_reelspace_error(error))
+        else:
+            for look in looks:
+                look.set_result(None)
+
     def _commit(self, waiting: list[_Waiting]) -> None:
         pause_s = _FIRST_PAUSE_S
         while waiting:
             try:
                 self._place(waiting)
-                waiting = self._acknowledge(waiting)
+                waiting = self._not_moved(self._acknowledge(waiting))
             except StoreUnavailable as error:
                 waiting = self._not_late(waiting, error)
                 if waiting:
@@ -213,7 +260,7 @@ class LogWriter:
         for one in waiting:
             if one.write.request_key not in self._seen:
                 fresh.setdefault(one.write.request_key, one.write)
-        if not fresh:
+        if not fresh or self._moved_to is not None:
             return
         number = self._head + 1
         entry = Entry(number, tuple(fresh.values()))
@@ -252,6 +299,7 @@ class LogWriter:
         while True:
             self._seen.clear()
             self._keys.clear()
+            self._moved_to = None
             self._head = self._log.floor()
             try:
                 for entry in read_from(self._log, self._head):
@@ -267,14 +315,25 @@ class LogWriter:
 
     def _note(self, entry: Entry) -> None:
         self._head = entry.number
-        self._keys.append((entry.number, tuple(write.request_key for write in entry.writes)))
+        if entry.mark is not None and entry.mark.kind == "moved_to":
+            self._moved_to = entry.mark.collection
+        self._keys.append((entry.number, tuple(write.client_key for write in entry.writes)))
         for write in entry.writes:
-            self._seen[write.request_key] = _Seen(entry.number, write.rows.digest)
+            self._seen[write.client_key] = _Seen(entry.number, write.rows.digest)
 
     def _forget(self, floor: int) -> None:
         while self._keys and self._keys[0][0] <= floor:
-            for key in self._keys.popleft()[1]:
-                self._seen.pop(key, None)
+            number, keys = self._keys.popleft()
+            for key in keys:
+                # A key that was used again, once its first use was forgotten, is known by the later one.
+                if (seen := self._seen.get(key)) is not None and seen.number == number:
+                    del self._seen[key]
+
+    def _not_moved(self, waiting: list[_Waiting]) -> list[_Waiting]:
+        if self._moved_to is None or not waiting:
+            return waiting
+        _fail(waiting, LogMoved(self._log.collection, self._moved_to))
+        return []
 
     def _not_late(self, waiting: Sequence[_Waiting], error: StoreUnavailable | None) -> list[_Waiting]:
         now_s = self._clock.monotonic_s()

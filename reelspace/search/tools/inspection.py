@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reelspace.core.store import Store
-from reelspace.search.access.known import read_known
 from reelspace.search.compute.generation import MANIFEST
+from reelspace.search.storage.known import read_known
 from reelspace.search.storage.layout import (
     Collection,
     ShardManifest,

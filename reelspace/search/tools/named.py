@@ -2,7 +2,7 @@
 
 from reelspace.core.errors import UserError
 from reelspace.core.store import Store
-from reelspace.search.access.known import read_known
+from reelspace.search.storage.known import read_known
 from reelspace.search.storage.layout import Collection, collection_key, read_file
 
 

@@ -125,7 +125,7 @@ class ShardVerifier:
                 data = self._store.get(self._log.key(number))
                 check.num_objects += 1
                 check.size_bytes += len(data)
-                writes = decode(self._log.key(number), self._made.fields, data)
+                writes = decode(self._log.key(number), number, self._made.fields, data).writes
                 if ids is not None and state is not None and number > state.contains_log:
                     for write in writes:
                         _apply(ids, write)

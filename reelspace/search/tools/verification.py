@@ -6,8 +6,9 @@ from typing import Final
 
 from reelspace.core.errors import ReelspaceError
 from reelspace.core.store import Store
-from reelspace.search.access.known import Known, read_known
+from reelspace.search.scheduling.reshard_state import read_reshard, reshard_key
 from reelspace.search.storage.floor import read_floor
+from reelspace.search.storage.known import Known, read_known
 from reelspace.search.storage.layout import Collection, collection_key, read_collection, read_current
 from reelspace.search.storage.log import log_key
 from reelspace.search.tools.findings import Damage, ShardCheck, noting
@@ -31,7 +32,14 @@ def verify_store(store: Store) -> Verification:
     present = sorted({key.split("/")[1] for key in store.list("collections/") if key.count("/") > 1})
     with noting(damages, "collections/names.json"):
         damages += _nameless(read_known(store), present)
+    unfinished = set()
     for name in present:
+        with noting(damages, reshard_key(name)):
+            state = read_reshard(store, name)
+            unfinished |= {state.to} if state.state == "copying" else set()
+    for name in present:
+        if name in unfinished:
+            continue  # a copy that is not whole yet, and that nobody knows
         made: Collection | None = None
         with noting(damages, collection_key(name)):
             made = read_collection(store, name)

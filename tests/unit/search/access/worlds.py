@@ -1,6 +1,6 @@
 """A catalog over oracle shards, and small requests to it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -14,7 +14,7 @@ from reelspace.search.access.query_request import parse_query
 from reelspace.search.access.requests import CreateCollection, QueryRequest, WriteRequest
 from reelspace.search.access.targets import Encoder
 from reelspace.search.access.write_request import parse_operations
-from reelspace.search.storage.layout import VectorSettings
+from reelspace.search.storage.layout import Collection, VectorSettings
 
 from ..oracle_shard import create_without_generations
 
@@ -23,9 +23,14 @@ PLAIN = CreateCollection({"": VectorSettings(dimension=2, metric="euclid")}, 2)
 
 
 @asynccontextmanager
-async def running(store: Store, backend: Backend, encoders: Mapping[str, Encoder] | None = None) -> AsyncIterator[Catalog]:
+async def running(
+    store: Store,
+    backend: Backend,
+    encoders: Mapping[str, Encoder] | None = None,
+    create: Callable[[Store, Collection], object] = create_without_generations,
+) -> AsyncIterator[Catalog]:
     """One gateway's catalog."""
-    catalog = Catalog(store, Surroundings(backend, lambda _pointer: encoders or {}), create_without_generations, FanoutSettings())
+    catalog = Catalog(store, Surroundings(backend, lambda _pointer: encoders or {}), create, FanoutSettings())
     await catalog.start()
     try:
         yield catalog

@@ -37,7 +37,7 @@ changes = st.one_of(
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.lists(changes, min_size=1, max_size=5)), min_size=1, max_size=3))
 def test_what_is_encoded_is_decoded_to_the_same_writes(parts: list[tuple[str, list[Change]]]) -> None:
     written = [Write(key, 1_000_000 + number, rows(*part)) for number, (key, part) in enumerate(parts)]
-    read = decode(KEY, FIELDS, encode(KEY, FIELDS, written))
+    read = decode(KEY, 1, FIELDS, encode(KEY, FIELDS, written)).writes
     assert [(one.request_key, one.at_us, one.rows.digest) for one in read] == [
         (one.request_key, one.at_us, one.rows.digest) for one in written
     ]
@@ -56,7 +56,7 @@ def test_every_changed_byte_and_every_cut_is_refused_by_name() -> None:
     num = 0
     for data in damaged(small()):
         with pytest.raises(CorruptArtifact, match=f"log object {KEY} is corrupt"):
-            decode(KEY, FIELDS, data)
+            decode(KEY, 1, FIELDS, data)
         num += 1
     assert num > 4 * len(small())
 
@@ -64,8 +64,8 @@ def test_every_changed_byte_and_every_cut_is_refused_by_name() -> None:
 def test_an_object_under_another_number_is_refused() -> None:
     other = KEY.replace("1.arrow", "2.arrow")
     with pytest.raises(CorruptArtifact, match=other):
-        decode(other, FIELDS, small())
-    assert decode(other, FIELDS, seal(other, unseal(KEY, small())))[0].request_key == "k"
+        decode(other, 2, FIELDS, small())
+    assert decode(other, 2, FIELDS, seal(other, unseal(KEY, small()))).writes[0].request_key == "k"
 
 
 def test_arrow_reads_an_object_as_it_is() -> None:
@@ -80,9 +80,9 @@ def test_arrow_reads_an_object_as_it_is() -> None:
 def test_an_object_of_another_collection_is_refused() -> None:
     for fields in ({"": FIELDS[""]}, {"": FIELDS[""], "colour": FIELDS["sound"]}):
         with pytest.raises(CorruptArtifact, match="another collection"):
-            decode(KEY, fields, small())
+            decode(KEY, 1, fields, small())
     with pytest.raises(CorruptArtifact, match="expected 5 numbers"):
-        decode(KEY, {**FIELDS, "": VectorField(5, "cosine")}, small())
+        decode(KEY, 1, {**FIELDS, "": VectorField(5, "cosine")}, small())
 
 
 def written_by_another(batches: list[Any], schema: Any) -> bytes:
@@ -123,7 +123,7 @@ def table_with(column: str, values: list[object]) -> bytes:
 )
 def test_what_no_writer_of_ours_writes_is_refused_though_its_hash_is_right(column: str, values: list[object]) -> None:
     with pytest.raises(CorruptArtifact, match=f"log object {KEY} does not hold writes"):
-        decode(KEY, FIELDS, table_with(column, values))
+        decode(KEY, 1, FIELDS, table_with(column, values))
 
 
 def test_streams_that_are_no_log_are_refused_though_their_hash_is_right() -> None:
@@ -139,4 +139,4 @@ def test_streams_that_are_no_log_are_refused_though_their_hash_is_right() -> Non
     ]
     for data, message in cases:
         with pytest.raises(CorruptArtifact, match=message):
-            decode(KEY, FIELDS, data)
+            decode(KEY, 1, FIELDS, data)

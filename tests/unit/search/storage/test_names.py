@@ -82,3 +82,14 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     for read in (lambda: read_or_default(store, Names, NAMES_KEY), lambda: replace_file(store, Names, NAMES_KEY, lambda names: names)):
         with pytest.raises(CorruptArtifact, match=NAMES_KEY):
             read()
+
+
+def test_a_name_moves_to_another_collection_with_its_aliases_once_and_only_while_it_means_the_old_one() -> None:
+    aliased = ONE.with_alias("alias", "things")
+    moved = aliased.moved("things@00000001", "things@00000002")
+    assert (moved.collections, moved.aliases) == ({"things": "things@00000002"}, {"alias": "things"})
+    assert moved.moved("things@00000001", "things@00000002") is moved
+    with pytest.raises(NameUnknown, match="no name means the collection things@00000009 any more"):
+        aliased.moved("things@00000009", "things@00000002")
+    with pytest.raises(NameUnknown):
+        aliased.without_collection("things", "things@00000001").moved("things@00000001", "things@00000002")

@@ -426,3 +426,26 @@ def test_a_cancelled_request_that_still_waits_is_not_written(tmp_path: Path) -> 
         release.set()
         assert first.result(10) == 1
     assert keys_of(log) == ["first"]
+
+
+def test_a_log_that_was_read_ahead_is_not_read_again_for_the_next_request(tmp_path: Path) -> None:
+    store = WatchedStore(tmp_path)
+    with LogWriter(make_log(LocalStore(tmp_path))) as other:
+        for number in range(1, 6):
+            other.append(f"k{number}", rows(upsert(number, 1.0)))
+    read: list[str] = []
+    store.before = lambda method, key: read.append(key) if method == "get" and key.endswith(".arrow") else None
+    with LogWriter(make_log(store)) as writer:
+        writer.read_ahead().result(10)
+        assert len(read) == 6
+        writer.read_ahead().result(10)
+        assert len(read) == 7
+        assert writer.append("k3", rows(upsert(3, 1.0))) == 3
+        assert writer.append("k6", rows(upsert(6, 1.0))) == 6
+        assert len(read) == 7
+        store.before = OneTime("get", "7.arrow", lose)
+        with pytest.raises(StoreUnavailable):
+            writer.read_ahead().result(10)
+        writer.read_ahead().result(10)
+    with pytest.raises(TemporaryError, match="is closed"):
+        writer.read_ahead()
