@@ -18,6 +18,7 @@ import numpy as np
 from reelspace.core.errors import ArtifactMissing, ReelspaceError, TemporaryError
 from reelspace.core.log import log as log_event
 from reelspace.core.store import Store
+from reelspace.search.compute.freed_memory import give_back
 from reelspace.search.compute.generation import Placement, open_generation
 from reelspace.search.compute.loaded import Loaded, Refused, check_room, named_generations
 from reelspace.search.compute.queries import GONE, Read, ReadAnswer, ShardAnswer, ShardFacts, ShardQuery
@@ -411,7 +412,8 @@ class ShardHost:
             except (ReelspaceError, OSError) as error:
                 self._refused[served.generation] = Refused.of(error)
                 failure = failure or error
-        self._move(named)
+        if self._move(named):
+            give_back()
         if failure is not None:
             raise failure
 
@@ -426,8 +428,11 @@ class ShardHost:
                 self._loaded = (*(one for one in self._loaded if one is not damaged), loaded)
                 self._current = loaded if self._current is damaged else self._current
 
-    def _move(self, named: Sequence[ServedGeneration]) -> None:
-        """Take the first of these for current, if it is loaded, and let go of what was not named for long, and of what is too much."""
+    def _move(self, named: Sequence[ServedGeneration]) -> bool:
+        """Take the first of these for current, if it is loaded, and let go of what was not named for long, and of what is too much.
+
+        Tells whether something was let go.
+        """
         numbers, now_s = [one.generation for one in named], time.monotonic()
         with self._following, self._state:
             self._current = next((one for one in self._loaded if one.served.generation == numbers[0]), self._current)
@@ -437,9 +442,10 @@ class ShardHost:
             kept = [one for one in self._loaded if one.unnamed_s is None or now_s - one.unnamed_s < GRACE_S]
             unnamed = sorted((one for one in kept if one.unnamed_s is not None), key=lambda one: one.unnamed_s or 0.0)
             too_many = unnamed[: max(0, len(kept) - MAX_LOADED)]
-            self._loaded = tuple(one for one in kept if one not in too_many)
+            num_before, self._loaded = len(self._loaded), tuple(one for one in kept if one not in too_many)
         for number in [number for number in self._refused if number not in numbers]:
             del self._refused[number]
+        return len(self._loaded) < num_before
 
     def _follow(self) -> None:
         while not self._closed:

@@ -1,0 +1,17 @@
+"""Memory that was freed, given back to the system.
+
+glibc keeps it for what comes next. Generations come and go in other threads than searches, each of which has a heap of its own, so
+what one generation left is seldom what the next one takes, and the process grows for as long as generations follow each other.
+"""
+
+import ctypes
+from typing import Final
+
+_LIBRARY: Final = ctypes.CDLL(None)
+
+
+def give_back() -> None:
+    """Give all pages that nothing lies in back to the system; does nothing where the C library has no such call."""
+    trim = getattr(_LIBRARY, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
