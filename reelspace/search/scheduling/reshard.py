@@ -16,7 +16,7 @@ from reelspace.core.log import log
 from reelspace.core.store import Store
 from reelspace.search.scheduling.forwarding import Forwarder, Forwarding
 from reelspace.search.scheduling.reshard_copy import Move, Work, add_schema, copy_collection, copy_schema
-from reelspace.search.scheduling.reshard_state import ReshardFile, ReshardRefused, ReshardTaken, change_reshard, read_reshard
+from reelspace.search.scheduling.reshard_state import ReshardFile, ReshardRefused, ReshardTaken, change_reshard, read_reshard, remove_left
 from reelspace.search.scheduling.retire import remove_deleted
 from reelspace.search.storage.forwarded_log import ForwardedLog
 from reelspace.search.storage.known import read_known
@@ -102,12 +102,12 @@ def cancel(store: Store, name: str) -> str | None:
         ReshardRefused: the logs of the collection may have ended: only the command itself goes on from there.
     """
     made = client_made(store, name)
-    new = read_reshard(store, made.full_name).to
-    change_reshard(store, made.full_name, ReshardFile.cancelled)
-    if new is not None:
-        change_moves(store, lambda moves: moves.without(made.full_name))
-        remove_collection(store, new)
-    return new
+    left = change_reshard(store, made.full_name, ReshardFile.cancelled)
+    if not left.left:
+        return None
+    change_moves(store, lambda moves: moves.without(made.full_name))
+    remove_left(store, left)
+    return left.left[-1]
 
 
 def client_made(store: Store, name: str) -> Collection:
@@ -135,15 +135,10 @@ def deleted(store: Store, full_name: str) -> ReshardRefused:
 
 def _copied(store: Store, old: Collection, num_shards: int, work: Work) -> Move:
     """Give the move whose new collection is whole; makes it, unless it was made before."""
-    found = read_reshard(store, old.full_name)
     new = old.model_copy(update={"space_id": token_hex(8), "num_shards": num_shards})
-    left = found.to if found.state == "copying" and found.num_shards == num_shards else None
-    if left is not None:
-        remove_collection(store, left)
     state = change_reshard(store, old.full_name, lambda one: one.begun(num_shards, new.full_name))
+    remove_left(store, state)
     if state.state == "copying":
-        if left is not None:  # what its process, if it still runs, has written meanwhile
-            remove_collection(store, left)
         try:
             numbers = copy_collection(store, Move(old, new), work)
             state = change_reshard(store, old.full_name, lambda one: one.copied(new.full_name, numbers))
@@ -263,6 +258,8 @@ def _finished(store: Store, made: Collection) -> str | None:
 
 def _finish(store: Store, move: Move) -> None:
     """Bring over what a gateway that had not heard has changed of the indexed keys, and note that the move is made."""
-    if read_reshard(store, move.old.full_name).state != "moved":
+    found = read_reshard(store, move.old.full_name)
+    if found.state != "moved":
+        remove_left(store, found)
         add_schema(store, move)
         change_reshard(store, move.old.full_name, lambda one: one.moved(move.new.full_name))

@@ -15,7 +15,7 @@ from pydantic import Field
 from reelspace.core.errors import TemporaryError, UserError
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
-from reelspace.search.storage.layout import collection_key
+from reelspace.search.storage.layout import collection_key, remove_collection
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 
 RESHARD: Final = "reshard.json"
@@ -37,6 +37,7 @@ class ReshardFile(Settings):
     num_shards: int | None = Field(None, ge=1, le=4096, description="Shards of the new collection.")
     to: str | None = Field(None, description="Full name of the new collection.")
     forwarded: tuple[int, ...] = Field((), description="By old shard, the number up to which the new collection has its log.")
+    left: tuple[str, ...] = Field((), description="Full names of copies that were given up: nobody follows them any more.")
 
     def begun(self, num_shards: int, to: str) -> "ReshardFile":
         """Begin to copy into a collection, in the place of one that a copying process left.
@@ -46,9 +47,9 @@ class ReshardFile(Settings):
         """
         if self.state is not None and self.num_shards != num_shards:
             raise ReshardRefused(f"it is being resharded to {self.num_shards} shards: let that end first, or --cancel it")
-        if self.state not in (None, "copying"):
+        if self.state not in (None, "copying") or self.to == to:
             return self
-        return ReshardFile(state="copying", num_shards=num_shards, to=to)
+        return ReshardFile(state="copying", num_shards=num_shards, to=to, left=self._given_up())
 
     def copied(self, to: str, numbers: Sequence[int]) -> "ReshardFile":
         """Let a copy be the one that follows; it holds each old shard up to a number of its log."""
@@ -78,7 +79,10 @@ class ReshardFile(Settings):
         """
         if self.state in ("sealing", "moved"):
             raise ReshardRefused(f"its writes go to {self.to} already: run the command again, which ends in a moment")
-        return ReshardFile()
+        return ReshardFile(left=self._given_up())
+
+    def _given_up(self) -> tuple[str, ...]:
+        return self.left if self.to is None else (*self.left, self.to)
 
     def _check_is(self, to: str) -> None:
         if self.state is None:
@@ -103,6 +107,12 @@ def change_reshard(store: Store, full_name: str, change: Callable[[ReshardFile],
         return replace_file(store, ReshardFile, reshard_key(full_name), change)
     except (ReshardRefused, ReshardTaken) as error:
         raise type(error)(f"collection {full_name}: {error}") from error
+
+
+def remove_left(store: Store, found: ReshardFile) -> None:
+    """Remove copies that were given up, also what a process that did not hear of that has made since."""
+    for full_name in found.left:
+        remove_collection(store, full_name)
 
 
 def kept_after(store: Store, full_name: str, shard: int, number: int) -> int:

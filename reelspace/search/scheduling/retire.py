@@ -2,7 +2,7 @@
 
 from reelspace.core.errors import UserError
 from reelspace.core.store import Store
-from reelspace.search.scheduling.reshard_state import read_reshard
+from reelspace.search.scheduling.reshard_state import read_reshard, remove_left
 from reelspace.search.storage.known import Known, read_known
 from reelspace.search.storage.layout import remove_collection
 from reelspace.search.storage.moves import change_moves
@@ -37,7 +37,9 @@ def remove_deleted(store: Store, full_name: str) -> None:
 
     That one gets a name only while the first has it: where neither has one, none of them ever will.
     """
-    new = read_reshard(store, full_name).to
+    found = read_reshard(store, full_name)
+    remove_left(store, found)
+    new = found.to
     named = read_or_default(store, Names, NAMES_KEY).collections.values()
     if new is not None and new not in named and full_name not in named:
         remove_collection(store, new)

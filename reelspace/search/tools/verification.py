@@ -36,7 +36,7 @@ def verify_store(store: Store) -> Verification:
     for name in present:
         with noting(damages, reshard_key(name)):
             state = read_reshard(store, name)
-            unfinished |= {state.to} if state.state == "copying" else set()
+            unfinished |= {*state.left, *([state.to] if state.state == "copying" else [])}
     for name in present:
         if name in unfinished:
             continue  # a copy that is not whole yet, and that nobody knows

@@ -251,7 +251,7 @@ def test_keys_indexed_while_it_moves_are_indexed_after(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("num_rounds", [2, pytest.param(10, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("num_rounds", [2, pytest.param(5, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 def test_threads_that_write_while_logs_end_lose_and_double_nothing(tmp_path: Path, num_rounds: int) -> None:
     """Requests of several rows each, so that one may be before the end of one shard's log and behind that of another."""
     store = LocalStore(tmp_path)
@@ -268,6 +268,7 @@ def test_threads_that_write_while_logs_end_lose_and_double_nothing(tmp_path: Pat
                     service = await draw.choice([one, other]).service("things")
                     ids = [id for id in range(100 * number, 100 * number + 100) if shard_of(id, 97) % 5 == len(keys) % 5]
                     await service.write(write(service, points(*ids, last=keys[-1]), wait=draw.random() < 0.5, key=keys[-1]), TIME_S)
+                    await asyncio.sleep(0.03)  # all that is written here is copied each time: it may be sent again
                 return keys
 
             writers = [asyncio.create_task(write_on(number)) for number in range(6)]
