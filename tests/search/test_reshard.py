@@ -261,8 +261,8 @@ def check_rows(one: Served, writers: Sequence[Writer]) -> int:
         pytest.param(LOCAL, (4,), 1, id="local"),
         pytest.param(PROCESSES, (4,), 0, id="processes"),
         pytest.param(TRITONS, (4,), 0, id="tritons"),
-        pytest.param(LOCAL, (4, 3, 1, 6, 2) * 4, 3, id="local-20", marks=pytest.mark.long),
-        pytest.param(PROCESSES, (4, 3, 1, 6, 2) * 2, 2, id="processes-10", marks=pytest.mark.long),
+        pytest.param(LOCAL, (4, 3, 1, 6, 2), 3, id="local-5", marks=pytest.mark.long),
+        pytest.param(PROCESSES, (4, 3, 1, 6, 2), 2, id="processes-5", marks=pytest.mark.long),
         pytest.param(TRITONS, (4, 3, 1, 6, 2), 1, id="tritons-5", marks=pytest.mark.long),
     ],
 )

@@ -89,7 +89,7 @@ class ForwardedLog:
             self._durable = self._head
 
     def _read_on(self) -> None:
-        found = []
+        found: list[Entry] = []
         while entry := self._log.read(self._head + len(found) + 1):
             found.append(entry)
         self._check_whole()

@@ -1,11 +1,14 @@
 """Reshardings that are killed at every change of the store, and run again: nothing is lost, doubled or left lying about."""
 
 import random
-from contextlib import closing
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from reelspace.core.errors import TemporaryError
 from reelspace.core.local_store import LocalStore
 from reelspace.search.access.log_writers import LogWriters
 from reelspace.search.compute.build import IndexSettings
@@ -59,6 +62,18 @@ def check_keys(store: LocalStore, made: Collection) -> None:
         assert len(keys) == len(set(keys))
 
 
+def check(store: LocalStore, old: Collection, writer: Writer, num_shards: int) -> None:
+    """Compare what is there, and what it holds when everything is sent again, with what was written."""
+    new = meant(store)
+    assert new.num_shards == num_shards
+    writer.finish()
+    assert served(store, new) == expected(writer.sent)
+    check_keys(store, new)
+    there = {key.split("/")[1] for key in store.list("collections/") if key.count("/") > 1}
+    assert there == {old.full_name, new.full_name}
+    assert not verify_store(store).damages
+
+
 def run(root: Path, after: int, deaths: list[tuple[int, bool]]) -> int:
     """Reshard 2 shards, dying at these changes one after the other while writes come; gives the changes that the last try made."""
     store = LocalStore(root)
@@ -75,14 +90,7 @@ def run(root: Path, after: int, deaths: list[tuple[int, bool]]) -> int:
             drop_old(store, old, shard, Clock().now_us() + 3_600_000_000 * is_held)
     last = MortalStore(root)
     resharded(last, after)
-    new = meant(store)
-    assert new.num_shards == after
-    writer.finish()
-    assert served(store, new) == expected(writer.sent)
-    check_keys(store, new)
-    there = {key.split("/")[1] for key in store.list("collections/") if key.count("/") > 1}
-    assert there == {old.full_name, new.full_name}
-    assert not verify_store(store).damages
+    check(store, old, writer, after)
     return last.num_changes
 
 
@@ -118,3 +126,33 @@ def test_killed_again_and_again_it_goes_on_and_nothing_is_lost_or_doubled(tmp_pa
         # Each makes fewer changes than a whole run needs, so each dies.
         deaths = [(draw.randint(1, 8), draw.random() < 0.5) for _ in range(draw.randint(2, 4))]
         run(tmp_path / str(number), draw.choice([1, 3, 4]), deaths)
+
+
+@pytest.mark.parametrize("num_rounds", [4, pytest.param(150, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_several_at_a_time_some_of_which_die_lose_and_double_nothing(tmp_path: Path, num_rounds: int) -> None:
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    for number in range(num_rounds):
+        root, after = tmp_path / str(number), draw.choice([1, 3, 4])
+        store = LocalStore(root)
+        old, writer = make(store, 2), Writer(store)
+        writer.send(*FIRST)
+
+        def one(what: tuple[float, int], root: Path = root, after: int = after) -> None:
+            wait_s, dies_at = what
+            time.sleep(wait_s)
+            with suppress(Died, TemporaryError):  # it would say to try again
+                resharded(MortalStore(root, dies_at, after=dies_at % 2 == 0), after)
+
+        with ThreadPoolExecutor(3) as pool:
+            tasks = [pool.submit(one, (draw.uniform(0, 0.3), draw.choice([0, *range(1, 60)]))) for _ in range(6)]
+            turn = 0
+            while not all(task.done() for task in tasks):
+                writer.send(f"{turn}#1")
+                turn += 1
+                time.sleep(0.02)
+            for task in tasks:
+                task.result()
+        resharded(store, after)
+        check(store, old, writer, after)
