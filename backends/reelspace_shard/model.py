@@ -8,6 +8,7 @@ import triton_python_backend_utils as triton
 
 from reelspace.core.errors import UserError
 from reelspace.core.store import open_store
+from reelspace.search.compute.freed_memory import share_heaps
 from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.signature import INPUTS
@@ -26,6 +27,7 @@ class TritonPythonModel:
         """
         config = json.loads(args["model_config"])
         directory = Path(args["model_repository"]) / args["model_version"]
+        share_heaps()
         followed = directory / FOLLOWED
         shard = parse(FollowedShard, followed.read_bytes(), str(followed))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed, SettingError
+from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed, SettingError, StoreUnavailable
 from reelspace.core.keys import PRIVATE, checked_key, checked_prefix
 
 _CHUNK_BYTES = 4 << 20
@@ -121,10 +121,14 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         """Tell whether an object exists."""
-        return self._path(key).is_file()
+        if self._path(key).is_file():
+            return True
+        self._check_is_there()
+        return False
 
     def list(self, prefix: str) -> Iterator[str]:
         """Give the keys that start with the prefix, in byte order."""
+        self._check_is_there()
         directory = checked_prefix(prefix).rpartition("/")[0]
         yield from sorted((key for key in self._walk(directory) if key.startswith(prefix)), key=str.encode)
 
@@ -141,10 +145,16 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
+    def _check_is_there(self) -> None:
+        """Tell a directory that is gone, as one of a disk that is mounted no more, from a store in which something does not lie."""
+        if not self._temporary.is_dir():
+            raise StoreUnavailable(f"the directory {self.url} is gone, or another one is in its place: is its disk mounted?")
+
     @contextmanager
     def _found(self, key: str) -> Iterator[Path]:
         path = self._path(key)
         if not path.is_file():
+            self._check_is_there()
             raise ArtifactMissing(f"no object {key!r} in store {self.url}")
         try:
             yield path

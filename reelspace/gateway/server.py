@@ -24,6 +24,7 @@ from reelspace.gateway.followed_files import following
 from reelspace.gateway.http1 import BoundedHttp
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.gateway.tls import Tls, open_tls
+from reelspace.search.compute.freed_memory import share_heaps
 
 
 class Server(uvicorn.Server):
@@ -47,6 +48,7 @@ def serve(app: FastAPI, settings: GatewaySettings) -> None:
         SettingError: the files of TLS cannot be used.
     """
     sys.setswitchinterval(SWITCH_S)
+    share_heaps()
     with contextlib.ExitStack() as stack:
         tls = None if settings.tls_cert is None or settings.tls_key is None else open_tls(Path(settings.tls_cert), Path(settings.tls_key))
         opened = _Opened(

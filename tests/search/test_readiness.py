@@ -130,7 +130,6 @@ def test_a_shard_that_is_made_whole_is_found_without_a_restart(tmp_path: Path) -
         stack.__exit__(None, None, None)
 
 
-@pytest.mark.xfail(strict=True, reason="a collection that cannot be opened is among what readiness asks for until the next look")
 def test_a_damaged_collection_of_a_client_is_refused_to_who_asks_for_it_and_the_others_are_served(tmp_path: Path) -> None:
     store = promoted_store(tmp_path)
     with local_gateway(store.url, tmp_path / "log") as gateway:
@@ -175,7 +174,6 @@ def test_without_its_store_no_gateway_starts_and_the_end_says_to_try_again(tmp_p
     assert "did not answer" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.xfail(strict=True, reason="a directory that is gone is taken for a store in which nothing lies")
 def test_a_directory_that_is_gone_for_a_while_is_a_store_that_is_down_and_no_empty_one(tmp_path: Path) -> None:
     store = promoted_store(tmp_path)
     with local_gateway(store.url, tmp_path / "log") as gateway:

@@ -234,7 +234,6 @@ def test_keepers_ten_minutes_apart_may_both_build_and_harm_nothing(tmp_path: Pat
     assert len(set(built)) == len(built), "two builders never make the same generation"
 
 
-@pytest.mark.xfail(strict=True, reason="a lease is honoured for as long as its file says, however long that is")
 def test_a_lease_that_a_clock_an_hour_ahead_has_left_is_not_honoured_for_an_hour(tmp_path: Path) -> None:
     store, key = LocalStore(tmp_path), rebuild_lease(MADE.full_name, 0)
     until_us = Clock().now_us() + int((HOUR_S + 30.0) * 1e6)

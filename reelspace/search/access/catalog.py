@@ -244,7 +244,7 @@ class Catalog:
 
     async def probe(self, timeout_s: float) -> None:
         """Make the promoted collection, and all that are open, really answer; raises what they raise."""
-        full_names = {*self._services} | ({self._known.promoted.collection} if self._known.promoted else set())
+        full_names = {*self._open_services()} | ({self._known.promoted.collection} if self._known.promoted else set())
         await self._within(together([self._probe(full_name, timeout_s) for full_name in sorted(full_names)]), timeout_s)
 
     def _open_services(self) -> dict[str, CollectionService]:

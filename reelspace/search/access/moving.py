@@ -134,15 +134,16 @@ class Moving:
 
     async def _meant(self, full_name: str) -> None:
         """Return when a name means a collection, or one that it has moved into meanwhile; RequestRefused if none will any more."""
-        num_looks = 0
+        num_tries, has_looked = 0, False
         while not (known := self._served.known).is_named(full_name) and full_name not in known.moves:
             old = known.moved_from(full_name)
-            if num_looks and (old is None or not known.is_named(old)):
+            if has_looked and (old is None or not known.is_named(old)):
                 raise RequestRefused("collection", f"Collection `{full_name}` doesn't exist", status=404)
-            await asyncio.sleep(LOOK_S if num_looks < _QUICK_LOOKS else RETRY_S)
-            num_looks += 1
+            await asyncio.sleep(LOOK_S if num_tries < _QUICK_LOOKS else RETRY_S)
+            num_tries += 1
             try:
                 await self._served.look()
+                has_looked = True
             except ReelspaceError as error:
                 log("names_not_read", error=str(error))
 

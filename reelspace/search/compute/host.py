@@ -394,9 +394,9 @@ class ShardHost:
         return step is not None
 
     def _refresh(self, *, patiently: bool = False) -> None:
-        self._heal()
-        # The log first: a next generation that cannot be loaded keeps no write from being seen.
+        # The log first: a generation that cannot be loaded keeps no write from being seen.
         self.catch_up()
+        self._heal()
         named = self._named()
         failure: ReelspaceError | OSError | None = None
         for served in named:

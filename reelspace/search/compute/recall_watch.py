@@ -7,6 +7,7 @@ Legend: N rows, P sealed positions of one vector name, D dimension, K hits.
 
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -168,7 +169,8 @@ class Watching:
 
     def __init__(self, watch: RecallWatch, turn: AbstractContextManager[object], shard: Callable[[], Shard], period_s: float) -> None:
         self._watch, self._turn, self._shard, self._period_s = watch, turn, shard, period_s
-        self._last: tuple[Shard, Recall] | None = None
+        # Not the shard itself: one that another has replaced would stay in memory until the next look that comes to something.
+        self._last: tuple[weakref.ref[Shard], Recall] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
         self._thread.start()
@@ -177,7 +179,7 @@ class Watching:
     def recall(self) -> Recall | None:
         """Give what the last look came to, None before one, and for a shard that none looked at."""
         last = self._last
-        return last[1] if last is not None and last[0] is self._shard() else None
+        return last[1] if last is not None and last[0]() is self._shard() else None
 
     def close(self) -> None:
         """Look no more."""
@@ -188,5 +190,8 @@ class Watching:
         pause_s = self._period_s
         while not self._ended.wait(pause_s):
             begun_s = time.monotonic()
-            self._last = self._watch.look(self._turn, self._shard) or self._last
+            looked = self._watch.look(self._turn, self._shard)
+            if looked is not None:
+                self._last = weakref.ref(looked[0]), looked[1]
+                del looked
             pause_s = max(self._period_s, REST * (time.monotonic() - begun_s))

@@ -38,8 +38,8 @@ class Forwarder:
 
     @property
     def number(self) -> int:
-        """The last number that is brought over, durably."""
-        return self._tail.number
+        """The last number that is brought over, durably; the mark at the end is not, so that it is found by who goes on from here."""
+        return self._tail.number - self.has_ended
 
     def forward(self) -> int:
         """Bring over what comes next, and give how many objects that were; 0 at the end.
@@ -87,7 +87,7 @@ class Forwarding:
 
     def __init__(self, forwarders: Sequence[Forwarder]) -> None:
         self._forwarders = tuple(forwarders)
-        self._pool = ThreadPoolExecutor(min(len(forwarders), MAX_THREADS), thread_name_prefix="forward")
+        self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="forward")
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -104,6 +104,10 @@ class Forwarding:
         tasks = [self._pool.submit(one.forward) for one in self._forwarders]
         wait(tasks)
         return all(task.result() < AT_ONCE for task in tasks)
+
+    def each(self, work: Callable[[int], int], count: int) -> tuple[int, ...]:
+        """Do something for each of some shards at a time, and give what it gives."""
+        return tuple(self._pool.map(work, range(count)))
 
     def close(self) -> None:
         """End the threads."""

@@ -4,6 +4,7 @@ It spares work and is no lock: clocks differ, and a process that slept may go on
 """
 
 import time
+from typing import Final
 
 from pydantic import Field
 
@@ -11,6 +12,9 @@ from reelspace.core.settings import Settings
 from reelspace.core.store import Store
 from reelspace.search.storage.layout import collection_key
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
+
+LONGEST_S: Final = 1200.0
+"""Leases are taken for half of this time at most: one that ends later is of a clock that was ahead."""
 
 
 def rebuild_lease(full_name: str, shard: int) -> str:
@@ -29,7 +33,12 @@ def take_lease(store: Store, key: str, owner: str, hold_s: float) -> bool:
     """Take a lease, or keep one's own, for hold_s seconds from now; False if another has it."""
     now_us = _now_us()
     wanted = LeaseFile(owner=owner, until_us=now_us + int(hold_s * 1e6))
-    found = replace_file(store, LeaseFile, key, lambda one: wanted if one.owner in ("", owner) or one.until_us < now_us else one)
+
+    def taken(one: LeaseFile) -> LeaseFile:
+        is_held = now_us <= one.until_us <= now_us + int(LONGEST_S * 1e6)
+        return one if one.owner not in ("", owner) and is_held else wanted
+
+    found = replace_file(store, LeaseFile, key, taken)
     return found.owner == owner
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reelspace.core.errors import ArtifactMissing
 from reelspace.core.store import Store
 from reelspace.search.compute.build import BuildRows, BuildVectors, IndexSettings, write_generation
 from reelspace.search.compute.generation import MANIFEST
@@ -119,7 +120,10 @@ def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> N
     for number in numbers:
         if number < min(named):
             _remove(store, name, shard, number)
-    manifests = [read_file(store, ShardManifest, generation_key(name, shard, number, MANIFEST)) for number in named]
+    try:
+        manifests = [read_file(store, ShardManifest, generation_key(name, shard, number, MANIFEST)) for number in named]
+    except ArtifactMissing:
+        return  # the pointer has moved on meanwhile: whoever moved it drops what is old by then
     contained = min(one.contains_log for one in manifests)
     truncate(Log(store, name, shard, collection.fields), kept_after(store, name, shard, contained), now_us)
 

@@ -6,10 +6,11 @@ A process of its own, at low priority, so that the one that serves goes on answe
 import argparse
 import os
 import resource
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 from reelspace.core.log import log
@@ -25,6 +26,7 @@ from reelspace.search.storage.layout import Collection, ShardManifest, generatio
 from reelspace.search.storage.writer import Clock
 
 NICE: Final = 10
+SCRATCH: Final = "reelspace-rebuild-"
 SETTLED_S: Final = 900.0
 """By then the controller has made a generation current, or refused it."""
 
@@ -43,6 +45,14 @@ def rebuild_settings(store: Store, collection: Collection, shard: int, num_threa
             "num_threads": num_threads,
         }
     )
+
+
+def _remove_left() -> None:
+    """Remove what builds that were killed have left."""
+    for folder in Path(gettempdir()).glob(f"{SCRATCH}*"):
+        pid = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -64,7 +74,8 @@ def main(arguments: Sequence[str]) -> None:
     store = open_store(given.store)
     collection = read_collection(store, given.collection)
     settings = rebuild_settings(store, collection, given.shard, given.threads)
-    with TemporaryDirectory(prefix="reelspace-rebuild-") as scratch:
+    _remove_left()
+    with TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
         if given.publish:
             built = build_next(store, collection, given.shard, settings, Path(scratch))
             publish(store, given.collection, Publication(number=built.generation, shards=states_of([built.served], built.contains_log)))

@@ -208,15 +208,15 @@ class _Following:
 
     def _end(self) -> None:
         """End every old log, and bring over what is before its end."""
-        for shard, number in enumerate(self._forwarding.numbers):
-            end_log(self._move.old_log(self._store, shard), self._new, number, self._work.now_us())
+        numbers, at_us = self._forwarding.numbers, self._work.now_us()
+        self._forwarding.each(lambda shard: end_log(self._move.old_log(self._store, shard), self._new, numbers[shard], at_us), len(numbers))
         while not self._forwarding.has_ended:
             self._forwarding.round()
 
     def _open(self) -> None:
         """Let clients write to the new logs, and the name mean the new collection."""
         mark = Mark("moved_from", self._old, self._work.now_us())
-        last = tuple(one.open_to_clients(mark) for one in self._logs)
+        last = self._forwarding.each(lambda shard: self._logs[shard].open_to_clients(mark), len(self._logs))
         replace_file(self._store, MovedFrom, moved_from_key(self._new), lambda one: one.brought(last))
         if self._old in self._named():
             copy_schema(self._store, self._move)

@@ -3,7 +3,7 @@
 from reelspace.core.errors import PreconditionFailed
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.marks import Mark
-from reelspace.search.storage.reader import LogTail, read_from
+from reelspace.search.storage.reader import LogTail
 
 
 def end_log(log: Log, to: str, after: int, at_us: int) -> int:
@@ -21,11 +21,11 @@ def end_log(log: Log, to: str, after: int, at_us: int) -> int:
     """
     tail = LogTail(log, after)
     while True:
-        for entry in read_from(log, tail.number):
-            tail.number = entry.number
-            if entry.mark is not None and entry.mark.kind == "moved_to":
-                log.confirm(entry.number)
-                return entry.number
+        # Nothing between the look at the next number and the try to take it: writers take one number after the other.
+        while entries := tail.poll():
+            if (mark := entries[-1].mark) is not None and mark.kind == "moved_to":
+                log.confirm(tail.number)
+                return tail.number
         try:
             log.append_mark(tail.number + 1, Mark("moved_to", to, at_us))
         except PreconditionFailed:

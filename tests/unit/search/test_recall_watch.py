@@ -1,6 +1,8 @@
 """What searches find is measured on queries that came, by an independent answer; a damaged index is noticed within a period."""
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,3 +145,13 @@ def test_a_damaged_index_is_noticed_within_a_period_and_the_next_generation_is_w
     assert facts(host).recall is None or not facts(host).has_low_recall
     until(lambda: facts(host).recall is not None)
     assert not facts(host).has_low_recall
+
+
+def test_a_watch_keeps_no_shard_that_another_has_replaced(host: ShardHost, store: LocalStore, tmp_path: Path) -> None:
+    ask(host, MIN_QUERIES * EVERY)
+    until(lambda: facts(host).recall is not None)
+    before = host.with_shard(weakref.ref)
+    rebuild_shard(store, made_of(store), 0, IndexSettings(), tmp_path)  # flat: nothing is looked at any more
+    host.refresh()
+    host._loaded = (host._current,)
+    until(lambda: gc.collect() >= 0 and before() is None)

@@ -14,10 +14,12 @@ import reelspace.search
 from reelspace.cli.main import app
 from reelspace.core.errors import OutputOccupied, StoreUnavailable, TemporaryError
 from reelspace.core.local_store import LocalStore
+from reelspace.core.store import open_store
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.scheduling.rebuild import rebuild_shard
 from reelspace.search.scheduling.reshard import Patience
 from reelspace.search.scheduling.reshard_state import ReshardTaken, read_reshard
+from reelspace.search.scheduling.retire import retire
 from reelspace.search.storage.layout import read_collection
 from reelspace.search.storage.log_end import end_log
 from reelspace.search.storage.snapshot import restore_snapshot, take_snapshot
@@ -195,3 +197,17 @@ def test_the_commands_reshard_tell_and_retire(tmp_path: Path) -> None:
         assert things.num_rows == 3
         things.upsert([4], [[1.0, 2.0, 3.0]])
         assert things.search([1.0, 2.0, 3.0], 1)[0].id == 4
+
+
+@pytest.mark.parametrize("num_shards", [3, 4])
+def test_in_a_bucket_it_is_as_in_a_directory(s3_url: str, num_shards: int) -> None:
+    bucket = open_store(s3_url)
+    old = make(bucket, 2)
+    write(bucket, old, *KEYS)
+    done = resharded(bucket, num_shards)
+    write(bucket, meant(bucket), *reversed(KEYS))
+    assert served(bucket, meant(bucket)) == expected(KEYS)
+    retire(bucket, old.full_name)
+    assert not list(bucket.list(f"collections/{old.full_name}/"))
+    assert served(bucket, meant(bucket)) == expected(KEYS)
+    assert done.new == meant(bucket).full_name
