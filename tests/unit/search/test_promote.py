@@ -18,7 +18,7 @@ from reelspace.search.storage.layout import SPACE_POINTER, ServedGeneration, Spa
 from .builders import SPACE, make_collection, make_index, make_table
 
 COLLECTION = f"videos@{SPACE[:8]}"
-WRITES = ("put", "put_if_absent", "put_if_match", "put_file")
+WRITES = ("put", "put_if_absent", "put_if_match", "put_file", "delete")
 
 
 def make_encoders(store: Store, directory: Path, content: str, *, space: str = SPACE, parents: tuple[str, ...] = ()) -> Artifact:

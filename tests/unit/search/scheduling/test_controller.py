@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,11 +28,11 @@ from reelspace.search.scheduling.publication import Outcome, last_outcome, publi
 from reelspace.search.storage.layout import generation_key, read_current
 
 from ..access.worlds import TIME_S
+from ..test_promote import KilledStore
 from .publishing import MADE, built, nearest, serving
 
 QUICK = ControllerSettings(look_s=0.05, hold_s=1.0, load_s=5.0, keep_s=0.0)
 NAME = MADE.full_name
-WRITES = ("put", "put_if_absent", "put_if_match", "put_file", "delete")
 
 
 @asynccontextmanager
@@ -163,19 +162,6 @@ def test_a_generation_that_does_not_fit_beside_what_serves_is_refused_by_its_siz
             assert await edition_of(catalog) == {1}
 
     asyncio.run(run())
-
-
-class KilledStore(LocalStore):
-    """Kills its process right before one of its writes."""
-
-    writes_left = 1 << 30
-
-    def __getattribute__(self, name: str) -> object:
-        if name in WRITES:
-            self.writes_left -= 1
-            if self.writes_left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getattribute__(name)
 
 
 async def _published(store: Store, number: int) -> None:
