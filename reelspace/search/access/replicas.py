@@ -249,14 +249,17 @@ class Replicas(Generic[R]):
 
     async def _examine(self, state: _State[R]) -> None:
         begun_s = _now_s()
-        while not await self._answers(state, begun_s):
-            if not state.is_out and _now_s() - begun_s >= self._settings.out_s:
-                self._put_out(state)
-            await asyncio.sleep(self._settings.probe_s)
-        state.examination, state.num_outpaced = None, 0
-        if state.is_out:
-            state.is_out = False
-            self.told(state, "back")
+        try:
+            while not await self._answers(state, begun_s):
+                if not state.is_out and _now_s() - begun_s >= self._settings.out_s:
+                    self._put_out(state)
+                await asyncio.sleep(self._settings.probe_s)
+        finally:
+            # Also after a bug of a probe: the server is asked again then, and doubted again if it fails.
+            state.examination, state.num_outpaced = None, 0
+            was_out, state.is_out = state.is_out, False
+            if was_out and not self._is_closed:
+                self.told(state, "back")
 
     def _put_out(self, state: _State[R]) -> None:
         state.is_out = True

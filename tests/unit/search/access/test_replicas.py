@@ -294,3 +294,25 @@ def test_servers_are_examined_no_more_after_the_end() -> None:
         return cluster.servers[0].num_asked - asked
 
     assert run(go()) == 0
+
+
+def test_a_bug_of_an_examination_leaves_no_server_doubted_for_good() -> None:
+    server, bugs = Server("a", random.Random(1), is_dead=True), []
+
+    async def probe(_server: Server) -> None:
+        bugs.append(None)
+        raise ValueError("a bug")
+
+    async def ask() -> None:
+        replicas = Replicas([server, Server("b", random.Random(2))], probe)
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        for _ in range(20):
+            assert await replicas.ask(lambda one, left_s: one.answer(left_s), TIMEOUT_S) == "b"
+            await asyncio.sleep(0.1)
+        assert len(bugs) > 1
+        server.is_dead = False
+        await asyncio.sleep(0.1)
+        assert replicas.is_trusted(0)
+        replicas.close()
+
+    run(ask())
