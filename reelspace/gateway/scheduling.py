@@ -10,8 +10,9 @@ from reelspace.gateway.metrics import Metrics
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.controlled import ControlledShards
-from reelspace.search.access.keeper import MODULE, Keeper, keeping
-from reelspace.search.scheduling.controller import Controller, controlling
+from reelspace.search.access.keeper import MODULE, Keeper
+from reelspace.search.access.together import running
+from reelspace.search.scheduling.controller import Controller
 
 TIMEOUT_S: Final = 5.0
 
@@ -30,5 +31,5 @@ async def scheduling(store: Store, catalog: Catalog, settings: GatewaySettings, 
     command = [sys.executable, "-m", MODULE, "--publish"]
     if settings.controller.build_bytes is not None:
         command += ["--memory-bytes", str(settings.controller.build_bytes)]
-    async with controlling(controller), keeping(Keeper(store, overdue, command)):
+    async with running(controller.run()), running(Keeper(store, overdue, command).run()):
         yield controller

@@ -6,8 +6,7 @@ Only one shard is built at a time, and by one of the processes of a store.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
@@ -22,17 +21,6 @@ HOLD_S: Final = 30.0
 RETRY_S: Final = 60.0
 MODULE: Final = "reelspace.search.scheduling.rebuild_program"
 Overdue = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
-
-
-@asynccontextmanager
-async def keeping(keeper: "Keeper") -> AsyncIterator[None]:
-    """Let a keeper run while the block does."""
-    task = asyncio.get_running_loop().create_task(keeper.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @dataclass(frozen=True, slots=True)

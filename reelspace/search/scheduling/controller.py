@@ -4,8 +4,6 @@ All it knows lies in the store: killed at any moment, the next one goes on where
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from pydantic import Field
@@ -149,17 +147,6 @@ class Controller:
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-@asynccontextmanager
-async def controlling(controller: Controller) -> AsyncIterator[None]:
-    """Let a controller run while the block does."""
-    task = asyncio.get_running_loop().create_task(controller.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def drop_replaced(store: Store, full_name: str) -> None:

@@ -15,8 +15,9 @@ from reelspace.search.access import collection_service
 from reelspace.search.access.backend import Surroundings
 from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.fanout import FanoutSettings
-from reelspace.search.access.keeper import Keeper, KeeperTimes, keeping
+from reelspace.search.access.keeper import Keeper, KeeperTimes
 from reelspace.search.access.local_backend import LocalBackend
+from reelspace.search.access.together import running
 from reelspace.search.compute import queries
 from reelspace.search.compute.host import Hosting
 from reelspace.search.scheduling.create import create_collection
@@ -41,7 +42,7 @@ def run_keeper(store: Store, command: Sequence[str], until: Callable[[], bool], 
 
     async def run() -> None:
         until_s = time.monotonic() + most_s
-        async with keeping(Keeper(store, overdue, command, QUICK)):
+        async with running(Keeper(store, overdue, command, QUICK).run()):
             while not until() and time.monotonic() < until_s:
                 await asyncio.sleep(0.02)
 
@@ -66,7 +67,7 @@ def test_an_overdue_shard_is_rebuilt_by_a_child_and_the_collection_turns_from_ye
         facts = await catalog.describe("things", TIME_S)
         assert (facts.is_settled, facts.num_unsealed) == (False, 100)
         assert await catalog.overdue(TIME_S) == [(name, 0), (name, 1)]
-        async with keeping(Keeper(store, lambda: catalog.overdue(TIME_S), times=QUICK)):
+        async with running(Keeper(store, lambda: catalog.overdue(TIME_S), times=QUICK).run()):
             until_s = time.monotonic() + 60
             while not (facts := await catalog.describe("things", TIME_S)).is_settled:
                 assert time.monotonic() < until_s
