@@ -41,7 +41,7 @@ class TritonBackend:
         self._settings = settings
         self._open: dict[str, dict[str, ShardServers]] = {}
         self._loading: set[asyncio.Task[bool]] = set()
-        self._placement = Placement()
+        self._placement_version = 0
 
     async def open(self, collection: Collection) -> Sequence[ShardClient]:
         """Give clients of every shard's model; a server that cannot load one now is asked when it can.
@@ -57,18 +57,18 @@ class TritonBackend:
         where = {model: self._addresses(placement, model) for model in models}
         await self._load_somewhere(where)
         self._let_go(name)
-        self._open[name] = {model: self._shard_servers(model, addresses) for model, addresses in where.items()}
+        self._open[name] = {model: ShardServers(self._servers, addresses, model, self._settings) for model, addresses in where.items()}
         return [TritonShard(servers) for servers in self._open[name].values()]
 
     async def follow(self) -> None:
         """Go over to the servers that have shards now, each once these have all that was waited for; one that cannot now, later."""
         placement = await asyncio.to_thread(read_placement, self._store)
-        if placement.version == self._placement.version:
+        if placement.version == self._placement_version:
             return
         moves = [(servers, self._addresses(placement, model)) for shards in self._open.values() for model, servers in shards.items()]
         moves = [(servers, addresses) for servers, addresses in moves if servers.addresses != addresses]
         if all(await asyncio.gather(*(self._moved(servers, addresses) for servers, addresses in moves))):
-            self._placement = placement
+            self._placement_version = placement.version
 
     async def close(self, collection: Collection) -> None:
         """Let go; the models of a collection that no name means any more are unloaded, others belong to every gateway."""
@@ -102,9 +102,6 @@ class TritonBackend:
 
     def _addresses(self, placement: Placement, model: str) -> tuple[str, ...]:
         return placement.addresses(model) or self._servers.addresses
-
-    def _shard_servers(self, model: str, addresses: tuple[str, ...]) -> ShardServers:
-        return ShardServers(self._servers, addresses, model, self._settings)
 
     async def _moved(self, servers: ShardServers, addresses: tuple[str, ...]) -> bool:
         try:

@@ -7,8 +7,8 @@ The same class serves in a Triton backend, in the gateway's process and in a cal
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -294,13 +294,18 @@ class ShardHost:
             before = self._refused.get(damaged.served.generation)
             if before is not None and not before.is_due:
                 continue
-            try:
-                loaded = self._opened(damaged.served)
-            except (ReelspaceError, OSError) as error:
-                self._refused[damaged.served.generation] = Refused.of(error)
-                raise
-            self._add(loaded, damaged)
-            self._refused.pop(damaged.served.generation, None)
+            with self._noting_why(damaged.served):
+                self._add(self._opened(damaged.served), damaged)
+
+    @contextmanager
+    def _noting_why(self, served: ServedGeneration) -> Iterator[None]:
+        """Keep why a generation could not be loaded, until it could."""
+        try:
+            yield
+        except (ReelspaceError, OSError) as error:
+            self._refused[served.generation] = Refused.of(error)
+            raise
+        self._refused.pop(served.generation, None)
 
     def _answer(self, queries: Sequence[ShardQuery], generation: int) -> ShardAnswer:
         answer = answer_queries(self._of(generation).shard, queries)
@@ -404,13 +409,12 @@ class ShardHost:
             if served.generation in self.loaded or (patiently and before is not None and not before.is_due):
                 continue
             try:
-                check_room(self._store, served, self._loaded, self._hosting.max_bytes)
-                loaded = self._opened(served)
-                loaded.recall = sampled_recall(nullcontext(), loaded.shard, VERIFIED_ROWS)
-                self._add(loaded)
-                self._refused.pop(served.generation, None)
+                with self._noting_why(served):
+                    check_room(self._store, served, self._loaded, self._hosting.max_bytes)
+                    loaded = self._opened(served)
+                    loaded.recall = sampled_recall(nullcontext(), loaded.shard, VERIFIED_ROWS)
+                    self._add(loaded)
             except (ReelspaceError, OSError) as error:
-                self._refused[served.generation] = Refused.of(error)
                 failure = failure or error
         if self._move(named):
             give_back()

@@ -62,8 +62,9 @@ class Reconciler:
             PreconditionFailed: a later controller has taken over.
             ReelspaceError: the store or the servers do not answer; nothing is lost.
         """
-        if (await asyncio.to_thread(last_outcome, self._store, full_name)).number == publication.number:
-            return await self._tell(full_name, await asyncio.to_thread(last_outcome, self._store, full_name))
+        told = await asyncio.to_thread(last_outcome, self._store, full_name)
+        if told.number == publication.number:
+            return await self._tell(full_name, told)
         current = await asyncio.to_thread(read_file, self._store, CurrentGenerations, collection_key(full_name, "current.json"))
         if all(current.shards.get(shard) == state for shard, state in publication.shards.items()):
             return await self._tell(full_name, Outcome(number=publication.number, is_current=True))

@@ -3,7 +3,6 @@
 import ctypes
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,17 +16,10 @@ from reelspace.search.compute.scrubbing import Pace
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.layout import generation_key
 
-from .publishing import DIMENSION, MADE, serving
+from .publishing import DIMENSION, MADE
 
 QUERY = ShardQuery(np.ones(DIMENSION, dtype=np.float32), 5)
 PACE = Pace(period_s=0.05, bytes_per_s=1e12, core_share=1.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    store = LocalStore(tmp_path / "store")
-    serving(store, tmp_path)
-    return store
 
 
 @pytest.fixture

@@ -21,16 +21,9 @@ from reelspace.search.scheduling.generations import point_collection
 from reelspace.search.scheduling.pointer import roll_back
 from reelspace.search.storage.rows import Change, Op
 
-from .publishing import DIMENSION, MADE, built, serving
+from .publishing import DIMENSION, MADE, built
 
 QUERY = ShardQuery(np.ones(DIMENSION, dtype=np.float32), 3, with_payload=True)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    store = LocalStore(tmp_path / "store")
-    serving(store, tmp_path)
-    return store
 
 
 @pytest.fixture
