@@ -159,14 +159,16 @@ class CollectionService:
             for request in requests
         ]
         allow_partial = [request.allow_partial for request in requests]
-        found = await self._followed.ask(lambda: self._fanout.search_all(queries, timeout_s, allow_partial=allow_partial))
+        found = await self._followed.ask(lambda left_s: self._fanout.search_all(queries, left_s, allow_partial=allow_partial), timeout_s)
         return [self._result(one, request) for one, request in zip(found, requests, strict=True)]
 
     async def query_alike(self, requests: AlikeRequests, timeout_s: float) -> AlikeResult:
         """Answer queries that differ only in their vectors, without an object for each; one that fails fails all."""
         request = requests.request
         queries = AlikeQueries(requests.vectors_QD, request.offset + request.limit, request.using, request.where)
-        found = await self._followed.ask(lambda: self._fanout.search_alike(queries, timeout_s, allow_partial=request.allow_partial))
+        found = await self._followed.ask(
+            lambda left_s: self._fanout.search_alike(queries, left_s, allow_partial=request.allow_partial), timeout_s
+        )
         ids_QK3, scores_QK = found.ids_QK3[:, request.offset :], found.scores_QK[:, request.offset :].astype(np.float64)
         if self.fields[request.using].metric == "euclid":
             scores_QK = np.sqrt(np.maximum(-scores_QK, 0.0))
@@ -193,19 +195,19 @@ class CollectionService:
         """Give rows by id, in the order asked; unknown ids are left out."""
         selection = request.selection
         wanted = Retrieve(request.ids, selection.with_payload, selection.with_vectors)
-        found = await self._followed.ask(lambda: self._reads.by_id(wanted, timeout_s))
+        found = await self._followed.ask(lambda left_s: self._reads.by_id(wanted, left_s), timeout_s)
         return [select_record(found[id], selection) for id in request.ids if id in found]
 
     async def scroll(self, request: ScrollRequest, timeout_s: float) -> ScrollResult:
         """Give one page of rows in the order of their ids."""
         selection = request.selection
         asked = Scroll(request.where, request.offset, request.limit, selection.with_payload, selection.with_vectors)
-        records, next_offset = await self._followed.ask(lambda: self._reads.page(asked, timeout_s))
+        records, next_offset = await self._followed.ask(lambda left_s: self._reads.page(asked, left_s), timeout_s)
         return ScrollResult([select_record(record, selection) for record in records], next_offset)
 
     async def count(self, where: bytes, timeout_s: float) -> int:
         """Count the rows that a filter allows."""
-        return await self._followed.ask(lambda: self._reads.count(where, timeout_s))
+        return await self._followed.ask(lambda left_s: self._reads.count(where, left_s), timeout_s)
 
     async def write(self, request: WriteRequest, timeout_s: float) -> WriteResult:
         """Apply writes, in the collection into which this one has moved if its logs end; see WritePath.write."""
@@ -277,7 +279,7 @@ class CollectionService:
             vector_D = np.zeros(known.dimension, dtype=np.float32)
             vector_D[0] = 1
             query = ShardQuery(vector_D, 1, name)
-            await self._followed.ask(partial(self._fanout.search, query, timeout_s))
+            await self._followed.ask(partial(self._fanout.search, query), timeout_s)
         await together([encoder.encode("probe", timeout_s) for encoder in self._targets.encoders.values()])
 
     async def close(self) -> None:
@@ -292,9 +294,9 @@ class CollectionService:
 
     async def _search(self, request: QueryRequest, k: int, selection: Selection, deadline: Deadline, timeout_s: float) -> Found:
         vector_D, excluded = await self._targets.resolve(request, timeout_s)
-        left_s = timeout_s if isinstance(request.target, VectorTarget) else deadline.left_s
+        total_s = timeout_s if isinstance(request.target, VectorTarget) else deadline.left_s
         query = _shard_query(request, vector_D, k, selection, excluded)
-        return await self._followed.ask(lambda: self._fanout.search(query, left_s, allow_partial=request.allow_partial))
+        return await self._followed.ask(lambda left_s: self._fanout.search(query, left_s, allow_partial=request.allow_partial), total_s)
 
     def _result(self, found: Found, request: QueryRequest, selection: Selection | None = None) -> QueryResult:
         """Put hits into the dialect's terms: skip the first, drop those beyond the threshold, cut payloads down."""
@@ -321,7 +323,7 @@ class CollectionService:
 
     async def _look_up(self, ids: Sequence[Id], using: str, timeout_s: float) -> Sequence[Record]:
         wanted = Retrieve(tuple(ids), with_payload=False, with_vectors=(using,))
-        found = await self._followed.ask(lambda: self._reads.by_id(wanted, timeout_s))
+        found = await self._followed.ask(lambda left_s: self._reads.by_id(wanted, left_s), timeout_s)
         return list(found.values())
 
 

@@ -1,21 +1,24 @@
 """Which generations of a collection's shards are asked: those that one pointer names, all of them from the same moment on.
 
 Shards load what the pointer names whenever they come to it. A gateway goes over to the generations of a pointer when every shard has
-its own of them, and asks each shard for exactly that one, so an answer is never made of rows of two pointers.
+its own of them, and asks each shard for exactly that one, so an answer is never made of rows of two pointers. A pointer whose
+generations are named no more is waited for no longer: a shard that was started meanwhile never loads them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from reelspace.core.errors import ArtifactMissing
 from reelspace.core.store import Store
-from reelspace.search.access.shard_client import GenerationMissing, ShardClient
+from reelspace.search.access.deadline import Deadline
+from reelspace.search.access.shard_client import GenerationMissing, ShardClient, ShardTimeout
 from reelspace.search.access.together import together
 from reelspace.search.storage.layout import Collection, CurrentGenerations, read_current
 
 PREPARE_S: Final = 120.0
+LOOK_S: Final = 1.0
 NUM_TRIES: Final = 5
 T = TypeVar("T")
 
@@ -69,22 +72,53 @@ class FollowedView:
             self._looking = asyncio.get_running_loop().create_task(self._look())
         await asyncio.shield(self._looking)
 
-    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Give what a call of the view gives; one that comes late for its generations is made again in the next view."""
+    async def ask(self, call: Callable[[float], Awaitable[T]], timeout_s: float) -> T:
+        """Give what a call of the view gives; one that comes late for its generations is made again in the next view.
+
+        Args:
+            call: asks the view within so many seconds.
+
+        Raises:
+            ShardTimeout: the shards did not come to the next view within timeout_s.
+            Exception: whatever else the call raises.
+        """
+        deadline = Deadline(timeout_s)
         for _ in range(NUM_TRIES - 1):
             try:
-                return await call()
-            except GenerationMissing:
+                return await call(deadline.left_s)
+            except GenerationMissing as error:
+                await self._follow_within(deadline, timeout_s, error)
+        return await call(deadline.left_s)
+
+    async def _follow_within(self, deadline: Deadline, timeout_s: float, missing: GenerationMissing) -> None:
+        try:
+            async with asyncio.timeout(deadline.left_s):
                 await self.follow()
-        return await call()
+        except TimeoutError:
+            raise ShardTimeout(f"{missing}; no newer one could be asked within {timeout_s:.3g} s") from missing
 
     async def _look(self) -> None:
         pointer = await self._pointer()
-        if pointer is None or pointer.version == self.view.version:
-            return
-        view = View.of(pointer, self._shards)
-        await together([shard.prepare(number, PREPARE_S) for shard, number in zip(self._shards, view.generations, strict=True)])
-        self._go_over(view)
+        while pointer is not None and pointer.version != self.view.version:
+            view = View.of(pointer, self._shards)
+            prepare = [shard.prepare(number, PREPARE_S) for shard, number in zip(self._shards, view.generations, strict=True)]
+            if await self._is_prepared(together(prepare), view):
+                self._go_over(view)
+                return
+            pointer = await self._pointer()
+
+    async def _is_prepared(self, preparing: Coroutine[Any, Any, object], view: View) -> bool:
+        """Wait until shards have the generations of a view; False as soon as a pointer names one of these no more."""
+        task = asyncio.ensure_future(preparing)
+        try:
+            while not (await asyncio.wait([task], timeout=LOOK_S))[0]:
+                pointer = await self._pointer()
+                if pointer is None or not _names(pointer, view):
+                    return False
+            await task
+            return True
+        finally:
+            task.cancel()
 
     async def _pointer(self) -> CurrentGenerations | None:
         """Read the pointer; None while the collection is being made, and when it is gone."""
@@ -96,3 +130,11 @@ class FollowedView:
     def _go_over(self, view: View) -> None:
         self._on_change(view)
         self.view = view
+
+
+def _names(pointer: CurrentGenerations, view: View) -> bool:
+    """Tell whether shards are still to have the generations of a view."""
+    return all(
+        any(str(shard) in states and states[str(shard)].generation == number for states in (pointer.shards, pointer.beside))
+        for shard, number in enumerate(view.generations)
+    )
