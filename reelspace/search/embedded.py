@@ -9,6 +9,7 @@ Legend: N rows, D dimension.
 import fcntl
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,14 +38,17 @@ from reelspace.search.scheduling.rebuild import drop_old, make_current, rows_of_
 from reelspace.search.scheduling.retire import remove_deleted
 from reelspace.search.storage.ids import Id
 from reelspace.search.storage.layout import Collection, Metric, VectorSettings, read_collection
+from reelspace.search.storage.log import Log
 from reelspace.search.storage.names import NAMES_KEY, Names, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op, RowRefused
-from reelspace.search.storage.writer import Clock
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 LOCK: Final = "embedded.lock"
 SYNC_S: Final = 60.0
 MAX_FILTERS: Final = 4096
+_OWN_KEY: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(@\d+(\.\d+)*)?")
+"""Request keys of what is written here, also where it was resharded; it is never sent again. A gateway's keys have a #part."""
 Where = Mapping[str, Any]
 
 
@@ -147,6 +151,7 @@ class EmbeddedCollection:
             self._hosts = [opened.enter_context(ShardHost(store, made, shard, hosting)) for shard in range(made.num_shards)]
             opened.pop_all()
         self._writers = LogWriters(store, made)
+        self._seen = SeenNumbers()
         self._filters: dict[bytes, bytes] = {}
 
     @property
@@ -242,7 +247,8 @@ class EmbeddedCollection:
                 rows = host.with_shard(lambda loaded: rows_of_shard(loaded, self._made))
                 make_current(self._store, self._made, shard, rows, settings, Path(scratch))
             host.refresh()
-            drop_old(self._store, self._made, shard, Clock().now_us())
+            self._release(shard, rows.contains_log)
+            drop_old(self._store, self._made, shard, self._seen)
 
     def close(self) -> None:
         """Finish what is being written and let go of the rows."""
@@ -256,6 +262,16 @@ class EmbeddedCollection:
         # A future that fails leaves the rest as they are: each shard's part is whole or absent.
         for shard, number in self._writers.submit(str(uuid4()), changes).items():
             self._hosts[shard].sync(number.result(), SYNC_S)
+
+    def _release(self, shard: int, until: int) -> None:
+        """Let go of what was written without a server up to a number, as far as nothing else lies before it in the log."""
+        log = Log(self._store, self._made.full_name, shard, self._made.fields)
+        number = log.floor()
+        while number < until and (entry := log.read(number + 1)):
+            if not all(_OWN_KEY.fullmatch(write.client_key) for write in entry.writes):
+                break
+            number = entry.number
+        self._seen.release(log, number)
 
     def _in_dialect(self, using: str, scores: list[float]) -> list[float]:
         if self._made.vectors[using].metric == "euclid":

@@ -32,9 +32,8 @@ from reelspace.search.access.log_writers import LogWriters
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.layout import Collection, VectorSettings, read_collection
-from reelspace.search.storage.log import RETRY_WINDOW_S
 from reelspace.search.storage.rows import Change, Op
-from reelspace.search.storage.writer import Clock
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 MADE = Collection(name="things", space_id="0" * 16, vectors={"": VectorSettings(dimension=8, metric="euclid")}, num_shards=2)
 IVF = IndexSettings(flat_below=1, recall_target=0.9, num_recall_queries=16)
@@ -129,7 +128,7 @@ def writer(store: DoomedStore, what: dict[str, Any]) -> None:
 
 def builder(store: DoomedStore, what: dict[str, Any]) -> None:
     """Build one generation after the other and drop what is old."""
-    made = read_collection(store, what["collection"])
+    made, seen = read_collection(store, what["collection"]), SeenNumbers(KEPT_S)
     with TemporaryDirectory() as scratch:
         while True:
             for shard in range(made.num_shards):
@@ -137,7 +136,7 @@ def builder(store: DoomedStore, what: dict[str, Any]) -> None:
                     rebuild_shard(store, made, shard, IVF, Path(scratch))
                 except TemporaryError as error:
                     tell(f"again {error}")
-                drop_old(store, made, shard, Clock().now_us() + int((RETRY_WINDOW_S - KEPT_S) * 1e6))
+                drop_old(store, made, shard, seen)
             time.sleep(0.05)
 
 

@@ -18,12 +18,11 @@ from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.layout import read_collection
-from reelspace.search.storage.log import RETRY_WINDOW_S
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.probe import probe_store
 from reelspace.search.storage.replaced_file import replace_file
+from reelspace.search.storage.seen_numbers import SeenNumbers
 from reelspace.search.storage.snapshot import restore_snapshot, take_snapshot
-from reelspace.search.storage.writer import Clock
 
 from .doomed import IVF, MADE
 from .owners import Client, Owner, rows_of
@@ -81,7 +80,7 @@ def check_collection(url: str, tmp_path: Path) -> None:
         for shard in range(MADE.num_shards):
             for _ in range(2):
                 rebuild_shard(store, MADE, shard, IVF, tmp_path / "scratch")
-            drop_old(store, MADE, shard, Clock().now_us() + int(RETRY_WINDOW_S * 1e6))
+            drop_old(store, MADE, shard, SeenNumbers(0.0))
         write(owners, urls, 2.0)
         snapshot = take_snapshot(store, MADE.full_name, store, tmp_path)
         at_snapshot = expected(owners)

@@ -15,15 +15,14 @@ from reelspace.core.local_store import LocalStore
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.storage.layout import read_collection
-from reelspace.search.storage.log import RETRY_WINDOW_S
-from reelspace.search.storage.writer import Clock
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 SETTINGS = IndexSettings(flat_below=1, recall_target=0.9, num_recall_queries=16)
 
 
 def main(arguments: Sequence[str]) -> None:
     store, period_s, kept_s = LocalStore(Path(arguments[0])), float(arguments[2]), float(arguments[3])
-    made = read_collection(store, arguments[1])
+    made, seen = read_collection(store, arguments[1]), SeenNumbers(kept_s)
     for turn in count():
         shard = turn % made.num_shards
         begun_s = time.monotonic()
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
                 print(rebuild_shard(store, made, shard, SETTINGS, Path(scratch)).generation, flush=True)
             except TemporaryError as error:  # a gateway's own builder was faster
                 print(f"again {error}", file=sys.stderr, flush=True)
-        drop_old(store, made, shard, Clock().now_us() + int((RETRY_WINDOW_S - kept_s) * 1e6))
+        drop_old(store, made, shard, seen)
         time.sleep(max(0.0, period_s - (time.monotonic() - begun_s)))
 
 

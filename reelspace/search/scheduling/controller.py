@@ -15,11 +15,11 @@ from reelspace.core.store import Store
 from reelspace.search.scheduling.leader import HOLD_S, Leader
 from reelspace.search.scheduling.placing import GroupServers, Placer
 from reelspace.search.scheduling.publication import Publication, waiting
-from reelspace.search.scheduling.rebuild import drop_old
+from reelspace.search.scheduling.rebuild import drop_logs, drop_old
 from reelspace.search.scheduling.reconcile import LOAD_S, Reconciler, ShardServers
 from reelspace.search.storage.known import read_known
 from reelspace.search.storage.layout import CurrentGenerations, collection_key, read_collection, read_file
-from reelspace.search.storage.writer import Clock
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 SOON_S: Final = 0.1
 SWEEP_S: Final = 60.0
@@ -43,18 +43,25 @@ class Controller:
     """
 
     def __init__(
-        self, store: Store, servers: ShardServers, settings: ControllerSettings | None = None, groups: GroupServers | None = None
+        self,
+        store: Store,
+        servers: ShardServers,
+        settings: ControllerSettings | None = None,
+        groups: GroupServers | None = None,
+        seen: SeenNumbers | None = None,
     ) -> None:
         """Begin nothing.
 
         Args:
             groups: servers that shards are placed on; None where shards are in this process.
+            seen: what tells how old a log's objects are, for tests.
         """
         self._store = store
         self._settings = settings or ControllerSettings()
         self._reconciler = Reconciler(store, servers, self._settings.load_s)
         self._placer = None if groups is None else Placer(store, groups, self._settings.keep_s)
         self._leader = Leader(store, self._settings.hold_s)
+        self._seen = seen or SeenNumbers()
         self._due_s: dict[str, float] = {}
         self._sweep_s = 0.0
         self.epoch: int | None = None
@@ -105,15 +112,23 @@ class Controller:
             return False
 
     async def _sweep(self) -> None:
-        """Look once in a while which pointers name something beside: others may have flipped them, too."""
+        """Look once in a while which pointers name something beside, and what logs may be dropped: others may have flipped them, too."""
         if self._now_s() < self._sweep_s:
             return
         self._sweep_s = self._now_s() + SWEEP_S
         try:
-            for full_name in await asyncio.to_thread(_with_more_beside, self._store):
-                self._due_s.setdefault(full_name, self._now_s() + self._settings.keep_s)
+            pointers = await asyncio.to_thread(_pointers, self._store)
         except (ReelspaceError, OSError) as error:
             log("pointers_not_read", error=str(error))
+            return
+        self._seen.keep(pointers)
+        for full_name, pointer in pointers.items():
+            if pointer.beside:
+                self._due_s.setdefault(full_name, self._now_s() + self._settings.keep_s)
+            try:
+                await asyncio.to_thread(drop_logs, self._store, full_name, self._seen)
+            except (ReelspaceError, OSError) as error:
+                log("logs_not_dropped", collection=full_name, error=str(error))
 
     async def _further(self, full_name: str, publication: Publication, epoch: int) -> None:
         try:
@@ -132,7 +147,7 @@ class Controller:
                 self._due_s[full_name] = self._now_s() + self._settings.keep_s  # what lies beside is about to be current
                 return
             await self._reconciler.retire(full_name, epoch)
-            await asyncio.to_thread(drop_replaced, self._store, full_name)
+            await asyncio.to_thread(drop_replaced, self._store, full_name, self._seen)
         except (ArtifactMissing, PreconditionFailed) as error:
             log("not_retired", collection=full_name, error=str(error))
         except (ReelspaceError, OSError) as error:
@@ -149,13 +164,13 @@ class Controller:
         return asyncio.get_running_loop().time()
 
 
-def drop_replaced(store: Store, full_name: str) -> None:
+def drop_replaced(store: Store, full_name: str, seen: SeenNumbers) -> None:
     """Remove files and log objects of a collection that no pointer needs."""
     collection = read_collection(store, full_name)
     for shard in range(collection.num_shards):
-        drop_old(store, collection, shard, Clock().now_us())
+        drop_old(store, collection, shard, seen)
 
 
-def _with_more_beside(store: Store) -> list[str]:
+def _pointers(store: Store) -> dict[str, CurrentGenerations]:
     keys = {name: collection_key(name, "current.json") for name in read_known(store).full_names()}
-    return [name for name, key in keys.items() if store.exists(key) and read_file(store, CurrentGenerations, key).beside]
+    return {name: read_file(store, CurrentGenerations, key) for name, key in keys.items() if store.exists(key)}

@@ -12,7 +12,7 @@ from typing import Final
 from reelspace.search.storage.entries import Entry, Write, forwarded_key
 from reelspace.search.storage.former_shards import FormerShards
 from reelspace.search.storage.forwarded_log import ForwardedLog
-from reelspace.search.storage.log import RETRY_WINDOW_S, Log
+from reelspace.search.storage.log import Log
 from reelspace.search.storage.reader import LogGap, LogTail
 from reelspace.search.storage.split_rows import split_rows
 
@@ -59,15 +59,17 @@ class Forwarder:
         return len(entries)
 
     def bring_keys(self, until: int) -> None:
-        """Bring over what requests that may be sent again have written up to a number, for a generation that has the rows already."""
+        """Bring over what the log still has up to a number, for a generation that has the rows already.
+
+        All of it may be sent again, as far as a process knows that has only just begun to look at the log.
+        """
         while self._tail.number < until:
             try:
                 entries = [entry for entry in self._tail.poll(AT_ONCE) if entry.number <= until]
             except LogGap:
                 self._tail.number = self._old.floor()
                 continue
-            not_before_us = self._now_us() - RETRY_WINDOW_S * 1e6
-            self._bring([entry for entry in entries if entry.at_us > not_before_us])
+            self._bring(entries)
 
     def _bring(self, entries: Iterable[Entry]) -> None:
         now_us = self._now_us()

@@ -23,14 +23,18 @@ from reelspace.search.scheduling.generations import point_shards, publish_shard
 from reelspace.search.scheduling.reshard_state import kept_after
 from reelspace.search.storage.layout import (
     Collection,
+    CurrentGenerations,
     ServedGeneration,
     ShardManifest,
+    ShardState,
     collection_key,
     generation_key,
+    read_collection,
     read_current,
     read_file,
 )
 from reelspace.search.storage.log import Log, truncate
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +111,51 @@ def rows_of_shard(shard: Shard, collection: Collection) -> BuildRows:
     return BuildRows(ids, vectors, payloads, shard.applied)
 
 
-def drop_old(store: Store, collection: Collection, shard: int, now_us: int) -> None:
+def drop_old(store: Store, collection: Collection, shard: int, seen: SeenNumbers | None = None) -> None:
     """Remove generations before those that the pointer names, and what of the log these hold and no retry needs.
 
     The one that was current before is named for a way back. What lies between may be on its way, or left by a killed builder.
+
+    Args:
+        seen: what this process has seen of logs; None: it is about to end, has seen nothing for long, and leaves logs to one that goes on.
     """
-    name, key = collection.full_name, str(shard)
+    name = collection.full_name
     pointer = read_current(store, name, collection.num_shards)
-    named = {states[key].generation for states in (pointer.shards, pointer.previous, pointer.beside) if key in states}
+    oldest = min(state.generation for state in _named(pointer, shard))
     prefix = collection_key(name, f"shards/{shard}/generations/")
-    numbers = sorted({int(found.removeprefix(prefix).partition("/")[0]) for found in store.list(prefix)})
-    for number in numbers:
-        if number < min(named):
+    for number in sorted({int(found.removeprefix(prefix).partition("/")[0]) for found in store.list(prefix)}):
+        if number < oldest:
             _remove(store, name, shard, number)
+    if seen is not None:
+        _drop_log(store, collection, shard, pointer, seen)
+
+
+def drop_logs(store: Store, full_name: str, seen: SeenNumbers) -> None:
+    """Note what a collection's generations tell of its logs, and drop what they hold and no retry needs, if there is any."""
+    collection = read_collection(store, full_name)
+    pointer = read_current(store, full_name, collection.num_shards)
+    for shard in range(collection.num_shards):
+        log, numbers = Log(store, full_name, shard, collection.fields), [state.contains_log for state in _named(pointer, shard)]
+        seen.see(log, max(numbers))
+        droppable = min(*numbers, seen.old(log))
+        if droppable and droppable > log.floor():
+            _drop_log(store, collection, shard, pointer, seen)
+
+
+def _drop_log(store: Store, collection: Collection, shard: int, pointer: CurrentGenerations, seen: SeenNumbers) -> None:
+    name, log = collection.full_name, Log(store, collection.full_name, shard, collection.fields)
     try:
-        manifests = [read_file(store, ShardManifest, generation_key(name, shard, number, MANIFEST)) for number in named]
+        keys = [generation_key(name, shard, state.generation, MANIFEST) for state in _named(pointer, shard)]
+        contained = [read_file(store, ShardManifest, key).contains_log for key in keys]
     except ArtifactMissing:
         return  # the pointer has moved on meanwhile: whoever moved it drops what is old by then
-    contained = min(one.contains_log for one in manifests)
-    truncate(Log(store, name, shard, collection.fields), kept_after(store, name, shard, contained), now_us)
+    seen.see(log, max(contained))
+    truncate(log, min(kept_after(store, name, shard, min(contained)), seen.old(log)))
+
+
+def _named(pointer: CurrentGenerations, shard: int) -> list[ShardState]:
+    key = str(shard)
+    return [states[key] for states in (pointer.shards, pointer.previous, pointer.beside) if key in states]
 
 
 def _remove(store: Store, collection: str, shard: int, number: int) -> None:

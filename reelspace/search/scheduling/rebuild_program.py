@@ -23,7 +23,6 @@ from reelspace.search.scheduling.pointer import states_of
 from reelspace.search.scheduling.publication import Publication, publish, wait_until_current
 from reelspace.search.scheduling.rebuild import build_next, drop_old, rebuild_shard
 from reelspace.search.storage.layout import Collection, ShardManifest, generation_key, read_collection, read_current, read_file
-from reelspace.search.storage.writer import Clock
 
 NICE: Final = 10
 SCRATCH: Final = "reelspace-rebuild-"
@@ -56,7 +55,7 @@ def _remove_left() -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Build, publish, point at it, and drop what it replaces, or leave that to the controller; see `rebuild_shard` for errors."""
+    """Build, publish, point at it, and remove generations it replaces, or leave that to the controller; see `rebuild_shard` for errors."""
     parser = argparse.ArgumentParser(prog="python -m reelspace.search.scheduling.rebuild_program", allow_abbrev=False)
     parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix")
     parser.add_argument("--collection", required=True, help="full name of the collection")
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str]) -> None:
             return
         served = rebuild_shard(store, collection, given.shard, settings, Path(scratch))
     log("rebuilt", collection=given.collection, shard=given.shard, generation=served.generation)
-    drop_old(store, collection, given.shard, Clock().now_us())
+    drop_old(store, collection, given.shard)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Move:
 def copy_collection(store: Store, move: Move, work: Work) -> tuple[int, ...]:
     """Make the new collection, whole but without a name, and give the number of each old shard's log up to which it has the rows.
 
-    Its logs begin with what requests that may be sent again have written: the first generation contains that, and their keys stay.
+    Its logs begin with what the old ones still have, for requests that may be sent again: the first generation contains that.
     """
     place, logs, numbers = read_former_shards(store, move.old), move.new_logs(store), []
     with TemporaryDirectory(prefix="reelspace-reshard-", dir=work.scratch) as scratch:

@@ -52,11 +52,6 @@ class Entry:
     writes: tuple[Write, ...]
     mark: Mark | None = None
 
-    @property
-    def at_us(self) -> int:
-        """When the last of it was written."""
-        return self.mark.at_us if self.mark else max(write.at_us for write in self.writes)
-
 
 def forwarded_key(client_key: str, shard: int, number: int) -> str:
     """Give the key of a write that was brought from a number of the log of a shard of another collection: no other write has it."""

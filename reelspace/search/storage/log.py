@@ -9,7 +9,6 @@ A log may end (marks.py): the mark is never dropped, so nothing is ever written 
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +21,8 @@ from reelspace.search.storage.marks import Mark
 from reelspace.search.storage.rows import Fields
 
 RETRY_WINDOW_S: Final = 600.0
-"""A request that is tried again within this time takes effect once: its first object is not dropped before."""
+"""A request that is tried again within this time takes effect once: its first object is not dropped before (seen_numbers.py)."""
 
-_NEVER_US: Final = 1 << 62
 _NAME: Final = re.compile(r"(\d{20})\.arrow")
 
 
@@ -113,20 +111,15 @@ def last_number(store: Store, collection: str, shard: int) -> int:
     return max(log_numbers(store, collection, shard), default=0)
 
 
-def truncate(log: Log, contains_log: int, now_us: int, window_s: float = RETRY_WINDOW_S) -> int:
-    """Drop what a generation contains and no request may be tried again for; never the mark at which a log ends.
+def truncate(log: Log, number: int) -> int:
+    """Drop a log up to a number, but never the mark at which it ends; gives the floor.
 
     Args:
-        contains_log: the lowest number up to which every generation that may serve again holds the log.
-        now_us: microseconds since 1970, UTC; compared with the writers' clocks, which may be minutes apart.
-        window_s: seconds that an object is kept for the sake of its request keys.
-
-    Returns:
-        The floor.
+        number: every generation that may serve again holds the log up to there, and no request there may be tried again.
     """
-    numbers = range(log.floor() + 1, contains_log + 1)
-    old = bisect_right(numbers, now_us - window_s * 1e6, key=lambda number: _written_us(log, number))
-    return log.drop(numbers[old - 1]) if old else log.drop(0)
+    entry = log.read(number) if number > log.floor() else None
+    is_end = entry is not None and entry.mark is not None and entry.mark.kind == "moved_to"
+    return log.drop(number - is_end)
 
 
 def log_numbers(store: Store, collection: str, shard: int) -> list[int]:
@@ -134,10 +127,3 @@ def log_numbers(store: Store, collection: str, shard: int) -> list[int]:
     prefix = log_key(collection, shard, "")
     names = (_NAME.fullmatch(key.removeprefix(prefix)) for key in store.list(prefix))
     return [int(name[1]) for name in names if name]
-
-
-def _written_us(log: Log, number: int) -> int:
-    entry = log.read(number)
-    if entry is None:
-        return 0  # gone already: another truncation is ahead, and took it for old enough
-    return _NEVER_US if entry.mark is not None and entry.mark.kind == "moved_to" else entry.at_us

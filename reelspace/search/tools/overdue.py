@@ -12,7 +12,6 @@ from reelspace.search.scheduling.lease import leave_lease, rebuild_lease, take_l
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
 from reelspace.search.scheduling.rebuild_program import rebuild_settings
 from reelspace.search.storage.layout import Collection
-from reelspace.search.storage.writer import Clock
 
 HOLD_S: Final = 600.0
 
@@ -27,7 +26,7 @@ def rebuild_overdue(store: Store, made: Collection, num_threads: int, scratch: P
         try:
             with TemporaryDirectory(prefix="reelspace-rebuild-", dir=scratch) as directory:
                 rebuild_shard(store, made, shard, rebuild_settings(store, made, shard, num_threads), Path(directory))
-            drop_old(store, made, shard, Clock().now_us())
+            drop_old(store, made, shard)
         finally:
             leave_lease(store, rebuild_lease(made.full_name, shard), owner)
         rebuilt.append(shard)

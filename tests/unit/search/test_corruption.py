@@ -37,14 +37,13 @@ from reelspace.search.storage.layout import (
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
 from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.seen_numbers import SeenNumbers
 from reelspace.search.storage.snapshot import take_snapshot
-from reelspace.search.storage.writer import Clock
 
 IVF = IndexSettings(flat_below=1, recall_target=1.0, num_recall_queries=16)
 VECTORS = {"place": VectorSettings(dimension=2, metric="euclid"), "text": VectorSettings(dimension=4)}
 IDS: list[Id] = [*range(40), *(UUID(int=number << 64 | 3) for number in range(20))]
 QUERIES = {"place": [[0.3, -0.2], [-1.0, 1.0]], "text": [[1.0, 0.2, 0.0, -0.4], [0.0, -1.0, 0.5, 0.1]]}
-EARLIER_US = 3_600_000_000
 SMALL_BYTES = 4096
 FILES = ["collection.json", "current.json", "names.json", "payload_schema.json", "floor.json", "manifest.json", "log"]
 FILES += ["ids.npy", "uuids.npy", "payload.arrow", "vectors-0.npy", "rows-0.npy", "index-0.faiss", "vectors-1.npy", "index-1.faiss"]
@@ -74,13 +73,13 @@ class World:
         store = LocalStore(root)
         self.made = read_collection(store, read_or_default(store, Names, NAMES_KEY).collections["things"])
         for shard in range(2):
-            drop_old(store, self.made, shard, Clock().now_us() + EARLIER_US)  # what the generation before the current one held
+            drop_old(store, self.made, shard, SeenNumbers(0.0))  # what the generation before the current one held
         with reelspace.search.open(root) as database:
             database.collection("things").optimize(IVF)
             write_rows(database.collection("things"), IDS[30:36], 4, ("place", "text"))
             write_rows(database.collection("things"), IDS[40:44], 5, ("text",))
         for shard in range(2):
-            drop_old(store, self.made, shard, Clock().now_us() + EARLIER_US)
+            drop_old(store, self.made, shard, SeenNumbers(0.0))
         self.schema_key = collection_key(self.made.full_name, "payload_schema.json")
         replace_file(store, PayloadSchema, self.schema_key, lambda _: PayloadSchema(keys={"year": "integer"}))
         self.expected = self.answers()

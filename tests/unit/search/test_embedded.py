@@ -10,11 +10,14 @@ import pytest
 
 import reelspace.search
 from reelspace.core.errors import OutputOccupied, SettingError, UserError
+from reelspace.core.local_store import LocalStore
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.storage.layout import IndexTarget, ShardManifest, VectorSettings, parse
-from reelspace.search.storage.rows import RowRefused
+from reelspace.search.storage.log import Log
+from reelspace.search.storage.rows import Change, Op, RowRefused, rows_of
+from reelspace.search.storage.writer import LogWriter
 
 
 def unit(num: int, dimension: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -138,3 +141,21 @@ def test_a_directory_is_open_in_one_process_at_a_time(tmp_path: Path) -> None:
             reelspace.search.open(str(tmp_path))
         assert "OutputOccupied" in subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False).stderr
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_what_was_written_here_leaves_the_log_with_the_second_index_that_has_it_and_what_a_server_wrote_stays(tmp_path: Path) -> None:
+    def floor_after_optimizing(*ids: int) -> tuple[int, int]:
+        with reelspace.search.open(str(tmp_path)) as database:
+            collection = database.collection("things")
+            collection.upsert(ids, unit(len(ids), 4, 0))
+            collection.optimize()
+            assert collection.count() == max(ids)
+        return log.floor(), log.last()
+
+    with reelspace.search.open(str(tmp_path)) as database:
+        made = database.create_collection("things", 4)._made
+    log = Log(LocalStore(tmp_path), made.full_name, 0, made.fields)
+    assert [floor_after_optimizing(number) for number in (1, 2, 3)] == [(0, 1), (1, 2), (2, 3)]
+    with LogWriter(log) as writer:
+        writer.append(f"{UUID(int=7)}#1", rows_of([Change(Op.UPSERT, 4, {"": [1.0, 0.0, 0.0, 0.0]})], made.fields))
+    assert [floor_after_optimizing(number) for number in (5, 6, 7)] == [(3, 5), (3, 6), (3, 7)]

@@ -15,12 +15,13 @@ from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.generations import PublishedGeneration, point_collection, point_shards
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
+from reelspace.search.scheduling.rebuild_program import main as rebuild_main
 from reelspace.search.storage.layout import Collection, VectorSettings, collection_key, generation_key
+from reelspace.search.storage.log import Log
 from reelspace.search.storage.rows import Change, Op
-from reelspace.search.storage.writer import Clock
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 MADE = Collection(name="things", space_id="0" * 16, vectors={"": VectorSettings(dimension=2)}, num_shards=1)
-AN_HOUR_US = 3_600_000_000
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_builder_that_was_overtaken_loses_no_row_that_was_dropped_from_the_log
                 put(store, id)
                 rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path / "fast")
             put(store, 5)
-            drop_old(store, MADE, 0, Clock().now_us() + AN_HOUR_US)
+            drop_old(store, MADE, 0, SeenNumbers(0.0))
         return write_generation(*arguments, **keys)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rebuild, "write_generation", slow)
@@ -74,7 +75,7 @@ def test_a_generation_without_log_may_replace_others_only_while_the_log_is_whole
         assert (host.num_rows, host.generation) == (2, 1)
     for _ in range(2):
         rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
-        drop_old(store, MADE, 0, Clock().now_us() + AN_HOUR_US)
+        drop_old(store, MADE, 0, SeenNumbers(0.0))
     with pytest.raises(UserError, match="up to 2"):
         point_collection(store, empty)
     with ShardHost(store, MADE, 0) as host:
@@ -97,8 +98,29 @@ def test_what_a_killed_builder_left_is_in_the_way_of_nobody_and_goes(store: Loca
     store.put(generation_key(MADE.full_name, 0, 2, "ids.npy"), b"half")
     for generation, left in ((3, {1, 2, 3}), (4, {3, 4})):
         assert rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path).generation == generation
-        drop_old(store, MADE, 0, Clock().now_us())
+        drop_old(store, MADE, 0)
         assert {int(key.split("/")[5]) for key in store.list(generation_key(MADE.full_name, 0, 2, "").removesuffix("2/"))} == left
+
+
+def test_only_what_was_seen_for_long_is_dropped_and_by_a_process_that_ends_nothing(
+    store: LocalStore, empty: PublishedGeneration, tmp_path: Path
+) -> None:
+    now_s, log = 0.0, Log(store, MADE.full_name, 0, MADE.fields)
+    seen = SeenNumbers(100.0, lambda: now_s)
+    floors = []
+    for id in range(1, 6):
+        put(store, id)
+        rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+        drop_old(store, MADE, 0)
+        drop_old(store, MADE, 0, SeenNumbers())
+        drop_old(store, MADE, 0, seen)
+        floors.append(log.floor())
+        now_s += 60.0
+    assert floors == [0, 0, 1, 2, 3]
+    rebuild_main(["--store", store.url, "--collection", MADE.full_name, "--shard", "0"])
+    assert (log.floor(), log.last()) == (3, 5)
+    with ShardHost(store, MADE, 0) as host:
+        assert host.num_rows == 5
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"{}", b"[1]", b'{"owner"'])

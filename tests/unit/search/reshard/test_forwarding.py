@@ -15,7 +15,7 @@ from reelspace.search.storage.reader import LogGap, read_from
 from reelspace.search.storage.rows import Change, Op, VectorField, rows_of
 
 FIELDS = {"": VectorField(2, "euclid")}
-SECOND_US, WINDOW_S = 1_000_000, 600
+SECOND_US = 1_000_000
 
 
 def old_log(store: LocalStore, num: int) -> Log:
@@ -54,15 +54,16 @@ def test_one_that_goes_on_finds_the_end_and_brings_nothing_twice(tmp_path: Path)
     assert keys(new) == [f"k{number}#1" for number in range(1, 41)]
 
 
-def test_of_what_a_generation_has_those_keys_are_brought_that_may_be_sent_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("now_us", [0, 20 * SECOND_US, 36_000 * SECOND_US])
+def test_of_what_a_generation_has_all_keys_are_brought_that_the_log_has_whatever_the_time_is(tmp_path: Path, now_us: int) -> None:
     store = LocalStore(tmp_path)
     old, new = old_log(store, 40), new_logs(store, 2)
     old.drop(3)
-    forwarder(old, new, 0, (20 + WINDOW_S) * SECOND_US).bring_keys(35)
-    assert keys(new) == [f"k{number}#1" for number in range(21, 36)]
-    assert {write.at_us for log in new for entry in read_from(log, 0) for write in entry.writes} == {(20 + WINDOW_S) * SECOND_US}
-    forwarder(old, new, 38, 0).bring_keys(35)
-    assert len(keys(new)) == 15
+    forwarder(old, new, 0, now_us).bring_keys(35)
+    assert keys(new) == [f"k{number}#1" for number in range(4, 36)]
+    assert {write.at_us for log in new for entry in read_from(log, 0) for write in entry.writes} == {now_us}
+    forwarder(old, new, 38, now_us).bring_keys(35)
+    assert len(keys(new)) == 32
 
 
 def test_what_was_dropped_before_it_was_brought_over_is_an_error(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.moves import read_former_shards
 from reelspace.search.storage.reader import read_from
-from reelspace.search.storage.writer import Clock, LogMoved
+from reelspace.search.storage.seen_numbers import SeenNumbers
+from reelspace.search.storage.writer import LogMoved
 from reelspace.search.tools.verification import verify_store
 
 from .mortal_store import Died, MortalStore
@@ -87,7 +88,7 @@ def run(root: Path, after: int, deaths: list[tuple[int, bool]]) -> int:
         for shard in range(2):
             rebuild_shard(store, old, shard, IndexSettings(), root / "scratch")
             # Without a resharding, what was written an hour ago is not known any more when it is sent again.
-            drop_old(store, old, shard, Clock().now_us() + 3_600_000_000 * is_held)
+            drop_old(store, old, shard, SeenNumbers(0.0) if is_held else None)
     last = MortalStore(root)
     resharded(last, after)
     check(store, old, writer, after)

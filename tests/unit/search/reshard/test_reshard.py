@@ -14,12 +14,13 @@ from reelspace.search.scheduling.reshard import cancel
 from reelspace.search.scheduling.reshard_state import ReshardRefused, change_reshard
 from reelspace.search.scheduling.retire import RetireRefused, retire
 from reelspace.search.storage.known import read_known
-from reelspace.search.storage.layout import SPACE_POINTER, SpacePointer, json_bytes, read_collection
+from reelspace.search.storage.layout import SPACE_POINTER, SpacePointer, json_bytes, read_collection, shard_model
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.moves import MOVES_KEY, Moves, read_former_shards, read_moved_from
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
-from reelspace.search.storage.writer import Clock, LogMoved
+from reelspace.search.storage.seen_numbers import SeenNumbers
+from reelspace.search.storage.writer import LogMoved
 
 from .worlds import changes_of, expected, make, meant, resharded, served, write
 
@@ -110,7 +111,7 @@ def test_the_old_collection_stays_until_it_is_retired(store: LocalStore) -> None
         retire(store, "things")
     assert served(store, read_collection(store, old.full_name)) == expected(KEYS)
     assert retire(store, old.full_name) == new.full_name
-    assert not list(store.list(f"collections/{old.full_name}/")) + list(store.list(f"repository/shard-{old.full_name}-"))
+    assert not list(store.list(f"collections/{old.full_name}/")) + list(store.list("repository/" + shard_model(old.full_name, 0)[:-1]))
     assert read_or_default(store, Moves, MOVES_KEY).moves == {}
     with pytest.raises(RetireRefused, match="may be retired are none"):
         retire(store, old.full_name)
@@ -166,14 +167,13 @@ def test_no_builder_drops_what_is_still_to_be_brought_over_nor_the_mark_at_the_e
     old = make(store, 2)
     write(store, old, *KEYS)
     change_reshard(store, old.full_name, lambda one: one.begun(4, "things@0000000f").copied("things@0000000f", [5, 0]))
-    in_an_hour_us = Clock().now_us() + 3_600_000_000
 
     def drop() -> list[int]:
         floors = []
         for shard in range(2):
             for _ in range(2):
                 rebuild_shard(store, old, shard, IndexSettings(), store.root / "scratch")
-            drop_old(store, old, shard, in_an_hour_us)
+            drop_old(store, old, shard, SeenNumbers(0.0))
             floors.append(Log(store, old.full_name, shard, old.fields).floor())
         return floors
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import orjson
@@ -19,13 +19,20 @@ from reelspace.search.access.catalog import Catalog
 from reelspace.search.access.controlled import ControlledShards
 from reelspace.search.access.fanout import FanoutSettings
 from reelspace.search.access.local_backend import LocalBackend
+from reelspace.search.access.log_writers import LogWriters
 from reelspace.search.access.query_request import parse_query
+from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.host import Hosting
+from reelspace.search.scheduling import controller as loop
 from reelspace.search.scheduling.controller import Controller, ControllerSettings
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.pointer import change_pointer, roll_back
 from reelspace.search.scheduling.publication import Outcome, last_outcome, publication_of, publish, waiting
+from reelspace.search.scheduling.rebuild import rebuild_shard
 from reelspace.search.storage.layout import generation_key, read_current
+from reelspace.search.storage.log import RETRY_WINDOW_S, Log
+from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.seen_numbers import SeenNumbers
 
 from ..access.worlds import TIME_S
 from ..test_promote import KilledStore
@@ -37,7 +44,7 @@ NAME = MADE.full_name
 
 @asynccontextmanager
 async def gateway(
-    store: Store, settings: ControllerSettings = QUICK, max_bytes: int | None = None
+    store: Store, settings: ControllerSettings = QUICK, max_bytes: int | None = None, seen: SeenNumbers | None = None
 ) -> AsyncIterator[tuple[Catalog, Controller]]:
     """One process with shards, and its controller, which looks when a test lets it."""
     backend = LocalBackend(store, Hosting(poll_s=0.05, max_bytes=max_bytes))
@@ -45,7 +52,7 @@ async def gateway(
     await catalog.start()
     try:
         await catalog.service("works")
-        yield catalog, Controller(store, ControlledShards(catalog, are_elsewhere=False), settings)
+        yield catalog, Controller(store, ControlledShards(catalog, are_elsewhere=False), settings, seen=seen)
     finally:
         await catalog.close()
         await backend.close_all()
@@ -207,3 +214,36 @@ def test_a_controller_that_was_overtaken_changes_no_pointer(tmp_path: Path) -> N
     with pytest.raises(PreconditionFailed, match="controller 2 has taken works@01234567 over from 1"):
         change_pointer(store, NAME, lambda one: one.model_copy(update={"previous": {}}), epoch=1)
     assert read_current(store, NAME, 2).previous
+
+
+def test_logs_are_dropped_by_whoever_leads_for_long_enough_whoever_has_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SWEEP_S", 0.0)
+    store = LocalStore(tmp_path / "store")
+    serving(store, tmp_path)
+    logs = [Log(store, NAME, shard, MADE.fields) for shard in range(2)]
+    with closing(LogWriters(store, MADE)) as writers:
+        for future in writers.submit("k", [Change(Op.DELETE, id) for id in range(10)]).values():
+            future.result()
+    for _ in range(2):
+        rebuild_shard(store, MADE, 0, IndexSettings(), tmp_path)
+    now_s = 0.0
+
+    async def floors(controller: Controller) -> list[int]:
+        await controller.look()
+        return [log.floor() for log in logs]
+
+    def clock_s() -> float:
+        return now_s
+
+    async def run() -> None:
+        nonlocal now_s
+        for expected in ([0, 0], [1, 0]):
+            # The first ends before the window, so the second begins anew.
+            async with gateway(store, seen=SeenNumbers(RETRY_WINDOW_S, clock_s)) as (_, controller):
+                assert await floors(controller) == [0, 0]
+                now_s += RETRY_WINDOW_S - 1 + sum(expected)
+                assert await floors(controller) == expected
+                await controller._leave()
+
+    asyncio.run(run())
+    assert logs[1].last() == 1

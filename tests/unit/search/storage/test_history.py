@@ -25,6 +25,7 @@ from reelspace.search.storage.log import truncate
 from reelspace.search.storage.points import Point, apply_writes
 from reelspace.search.storage.reader import LogGap, LogTail, read_from
 from reelspace.search.storage.rows import Change, Op
+from reelspace.search.storage.seen_numbers import SeenNumbers
 from reelspace.search.storage.snapshot import restore_snapshot, take_snapshot
 from reelspace.search.storage.writer import Clock, LogWriter
 
@@ -92,6 +93,7 @@ class History(RuleBasedStateMachine):
         self.done: list[Sent] = []
         self.num_keys = 0
         self.generation = 0
+        self.seen = SeenNumbers(WINDOW_S, lambda: self.now_s)
         self.snapshot: tuple[Artifact, int] | None = None
         self.stores: list[WatchedStore] = []
         self.writers: list[LogWriter] = []
@@ -184,7 +186,9 @@ class History(RuleBasedStateMachine):
     def drop_old_objects(self) -> None:
         store = LocalStore(self.root)
         contains_log = read_file(store, CurrentGenerations, collection_key(NAME, "current.json")).shards["0"].contains_log
-        floor = truncate(shard_log(store, 0), contains_log, int(self.now_s * 1e6), WINDOW_S)
+        log = shard_log(store, 0)
+        self.seen.see(log, contains_log)
+        floor = truncate(log, min(contains_log, self.seen.old(log)))
         assert floor <= contains_log
 
     @precondition(lambda self: self.generation > 0)

@@ -89,22 +89,22 @@ def test_dropping_raises_the_floor_first_and_finishes_what_a_killed_drop_left(tm
     assert (log.floor(), numbers(log)) == (3, [4])
 
 
-def test_truncation_keeps_what_no_generation_contains_and_what_may_be_tried_again(store: Store) -> None:
+def test_truncation_keeps_what_comes_behind_a_number_and_never_brings_back(store: Store) -> None:
     log = make_log(store)
     fill(log, 0, 1, 2, 3, 4)
-    now_us = HOUR_US + int(12.5 * 60e6)
-    assert truncate(log, 5, now_us) == 3
+    assert truncate(log, 0) == 0
+    assert truncate(log, 3) == 3
     assert numbers(log) == [4, 5]
-    assert truncate(log, 4, now_us + HOUR_US) == 4
-    assert numbers(log) == [5]
-    assert truncate(log, 4, now_us + HOUR_US) == 4
-    assert truncate(log, 5, HOUR_US) == 4
+    assert truncate(log, 2) == 3
+    assert numbers(log) == [4, 5]
 
 
-def test_clocks_that_run_apart_keep_more_not_less(tmp_path: Path) -> None:
-    log = make_log(LocalStore(tmp_path))
-    fill(log, 0, 60, 61)
-    assert truncate(log, 3, HOUR_US + int(30 * 60e6)) == 1
+def test_truncation_removes_what_a_killed_one_has_left(store: Store) -> None:
+    log = make_log(store)
+    fill(log, 0, 1, 2)
+    raise_floor(store, log.floor_key, 2)
+    assert truncate(log, 0) == 2
+    assert numbers(log) == [3]
 
 
 def test_an_object_met_by_another_writer_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

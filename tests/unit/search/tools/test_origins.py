@@ -17,7 +17,8 @@ from reelspace.search.storage.ids import shard_of
 from reelspace.search.storage.layout import collection_key, generation_key
 from reelspace.search.storage.log import Log
 from reelspace.search.storage.rows import Change, Op, rows_of
-from reelspace.search.storage.writer import Clock, LogWriter
+from reelspace.search.storage.seen_numbers import SeenNumbers
+from reelspace.search.storage.writer import LogWriter
 from reelspace.search.tools.origins import model_origin, row_id, row_origin
 from tests.unit.search.builders import make_collection, make_index, make_table
 from tests.unit.search.test_promote import make_encoders
@@ -25,7 +26,6 @@ from tests.unit.search.test_promote import make_encoders
 DIMENSION = 8
 COLLECTION = make_collection(DIMENSION)
 TABLE = make_table(20, DIMENSION)
-AN_HOUR_US = 3_600_000_000
 ROW, NEW_ROW = int(TABLE.ids_N[3]), 1_000
 
 
@@ -134,7 +134,7 @@ def test_once_the_log_is_dropped_what_no_index_had_is_not_made_up(place: Place) 
     # The generation before the current one may serve again: the log that it lacks is kept until it is retired, too.
     for shard in range(COLLECTION.num_shards):
         rebuild_shard(place.store, COLLECTION, shard, IndexSettings(), place.root / "rebuilt")
-        drop_old(place.store, COLLECTION, shard, Clock().now_us() + AN_HOUR_US)
+        drop_old(place.store, COLLECTION, shard, SeenNumbers(0.0))
     dropped, indexed = (row_origin(place.store, row) for row in (NEW_ROW, ROW))
     assert dropped is not None
     assert indexed is not None
