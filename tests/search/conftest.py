@@ -27,7 +27,7 @@ from reelspace.search.compute.build import IndexSettings, Table, write_index
 from reelspace.search.measure import Gallery
 from reelspace.search.scheduling.promote import Promotion
 from reelspace.search.scheduling.promote import promote as promote_index
-from reelspace.search.storage.layout import Collection, SpacePointer, VectorSettings
+from reelspace.search.storage.layout import Collection, SpacePointer, VectorSettings, shard_model
 from reelspace.serving.signatures import EncoderSizes, config_pbtxt, text_signature
 from reelspace.serving.triton import TritonProcess
 from reelspace.serving.version import Version
@@ -189,7 +189,7 @@ def started_gateway(
 def running(promoted: Promoted, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     logs = tmp_path_factory.mktemp("logs")
     pointer = orjson.loads(promoted.store.get("spaces/current.json"))
-    models = [*pointer["encoders"], *(f"shard-{pointer['collection']}-{shard}" for shard in range(2))]
+    models = [*pointer["encoders"], *(shard_model(pointer["collection"], shard) for shard in range(2))]
     environment = {"REELSPACE_STORE": promoted.store.url}
     repository = f"{promoted.store.url}/repository"
     with (

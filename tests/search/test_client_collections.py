@@ -65,5 +65,5 @@ def test_a_new_collection_is_served_by_triton_follows_its_next_generation_and_is
 
 
 def test_of_what_was_promoted_the_encoders_and_the_shards_are_loaded(promoted: Promoted) -> None:
-    assert served_models(promoted.store) == ["text_encoder", *(f"shard-videos@01234567-{shard}" for shard in range(2))]
+    assert served_models(promoted.store) == ["text_encoder", *(f"shard-videos.01234567-{shard}" for shard in range(2))]
     assert promoted.store.exists(followed_key("videos@01234567", 0))

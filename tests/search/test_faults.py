@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reelspace.core.errors import ServerUnavailable
 from reelspace.core.store import LocalStore
-from reelspace.search.storage.layout import shard_of_ids
+from reelspace.search.storage.layout import shard_model, shard_of_ids
 from reelspace.serving.triton import TritonProcess
 
 from .conftest import Promoted, Running, promote_rows, started_gateway
@@ -51,7 +51,7 @@ def ask(running: Running, query_D: NDArray[np.float32], timeout: float = 0.3, **
 
 
 def test_silence_is_an_error_that_names_the_shards_and_ends_with_it(running: Running, queries_QD: NDArray[np.float32]) -> None:
-    server = parent_of(process_of(running.triton, "shard-videos@01234567-1"))
+    server = parent_of(process_of(running.triton, "shard-videos.01234567-1"))
     with frozen(server):
         response = ask(running, queries_QD[0])
         assert response.status_code == 504
@@ -65,7 +65,7 @@ def test_silence_is_an_error_that_names_the_shards_and_ends_with_it(running: Run
 def test_dead_shard_is_an_error_that_names_it_or_part_of_the_answer_when_allowed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store")
     pointer, gallery = promote_rows(store, tmp_path, **SMALL)
-    models = [f"shard-{pointer.collection}-{shard}" for shard in range(2)]
+    models = [shard_model(pointer.collection, shard) for shard in range(2)]
     environment = {"REELSPACE_STORE": store.url}
     query = {"query": [1.0] * 8}
     with (
@@ -77,7 +77,7 @@ def test_dead_shard_is_an_error_that_names_it_or_part_of_the_answer_when_allowed
         os.kill(process_of(triton, models[0]), signal.SIGKILL)
         response = httpx.post(address, json=query, timeout=30)
         assert response.status_code == 503
-        assert response.json()["status"]["error"].startswith("shards [0] failed: shard 0: shard-videos@01234567-0: ")
+        assert response.json()["status"]["error"].startswith("shards [0] failed: shard 0: shard-videos.01234567-0: ")
         result = httpx.post(address, json=query | {"allow_partial": True}, timeout=30).json()["result"]
     shard_N = shard_of_ids(gallery.ids_N, 2)
     assert result["coverage"] == {"rows": int((shard_N == 1).sum()), "of": 200, "missing_shards": [0]}
@@ -94,7 +94,7 @@ def test_triton_refuses_a_damaged_shard_naming_the_file(tmp_path: Path) -> None:
     with pytest.raises(ServerUnavailable, match=r"shards/1/generations/1/vectors-0\.npy .*is corrupt"):
         TritonProcess.start(
             [f"{store.url}/repository"],
-            [f"shard-{pointer.collection}-1"],
+            [shard_model(pointer.collection, 1)],
             {"REELSPACE_STORE": store.url},
             log_path=tmp_path / "triton.log",
         )

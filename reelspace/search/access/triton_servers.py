@@ -16,6 +16,8 @@ CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A pod that was replaced has another address under its name; for half a minute gRPC would not ask for it.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 ]
 LOAD_S: Final = 120.0
 READY_S: Final = 5.0

@@ -187,7 +187,7 @@ def collection_key(collection: str, name: str = "collection.json") -> str:
 
 def remove_collection(store: Store, full_name: str) -> None:
     """Remove all objects of a collection that no name means any more."""
-    for prefix in (collection_key(full_name, ""), f"repository/shard-{full_name}-"):
+    for prefix in (collection_key(full_name, ""), f"repository/{_model_prefix(full_name)}"):
         for key in list(store.list(prefix)):
             store.delete(key)
 
@@ -199,7 +199,12 @@ def generation_key(collection: str, shard: int, generation: int, name: str) -> s
 
 def shard_model(collection: str, shard: int) -> str:
     """Give the name of the Triton model that serves a shard."""
-    return f"shard-{collection}-{shard}"
+    return f"{_model_prefix(collection)}{shard}"
+
+
+def _model_prefix(collection: str) -> str:
+    # Triton's S3 client signs keys with an @ otherwise than servers do; what follows it is of a fixed length, so names stay apart.
+    return f"shard-{collection.replace('@', '.')}-"
 
 
 def shard_of_ids(ids_N: NDArray[np.int64], num_shards: int) -> NDArray[np.int64]:

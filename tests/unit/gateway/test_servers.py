@@ -63,7 +63,7 @@ def test_every_shard_of_every_collection_gets_a_model_that_follows_its_pointer(t
     create_collection(store, MADE)
     assert served_models(store) == []
     replace_file(store, Names, NAMES_KEY, lambda names: names.with_collection("things", MADE.full_name))
-    assert served_models(store) == served_models(store) == ["shard-things@00112233-0", "shard-things@00112233-1"]
+    assert served_models(store) == served_models(store) == ["shard-things.00112233-0", "shard-things.00112233-1"]
     assert sorted(store.list("repository/")) == [
-        f"repository/shard-things@00112233-{shard}/{name}" for shard in range(2) for name in ("1/followed.json", "config.pbtxt")
+        f"repository/shard-things.00112233-{shard}/{name}" for shard in range(2) for name in ("1/followed.json", "config.pbtxt")
     ]

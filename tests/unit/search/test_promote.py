@@ -13,7 +13,7 @@ from reelspace.core.store import LocalStore, Store
 from reelspace.search.compute.generation import open_generation
 from reelspace.search.scheduling.claims import claim
 from reelspace.search.scheduling.promote import Promotion, check_gate, promote
-from reelspace.search.storage.layout import SPACE_POINTER, ServedGeneration, SpacePointer, json_bytes, read_current, read_file
+from reelspace.search.storage.layout import SPACE_POINTER, ServedGeneration, SpacePointer, json_bytes, read_current, read_file, shard_model
 
 from .builders import SPACE, make_collection, make_index, make_table
 
@@ -50,7 +50,7 @@ def check_what_serves(store: LocalStore, num_rows: int, content: str) -> None:
 def check_collection(store: LocalStore, generation: int, num_rows: int) -> None:
     shards = []
     for shard in range(2):
-        assert named_versions(store, f"repository/shard-{COLLECTION}-{shard}") == {1}
+        assert named_versions(store, f"repository/{shard_model(COLLECTION, shard)}") == {1}
         state = read_current(store, COLLECTION, 2).shards[str(shard)]
         assert state.generation == generation
         served = ServedGeneration(collection=COLLECTION, shard=shard, generation=state.generation, manifest_sha256=state.manifest_sha256)

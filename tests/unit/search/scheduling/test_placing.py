@@ -6,11 +6,12 @@ from pathlib import Path
 
 from reelspace.core.local_store import LocalStore
 from reelspace.search.scheduling.placing import Placer
+from reelspace.search.storage.layout import shard_model
 from reelspace.search.storage.placement import add_group, place, read_placement, remove_group
 
 from .publishing import MADE, serving
 
-MODELS = {f"shard-{MADE.full_name}-{shard}" for shard in range(2)}
+MODELS = {shard_model(MADE.full_name, shard) for shard in range(2)}
 
 
 class Servers:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from reelspace.core.errors import UserError
 from reelspace.core.local_store import LocalStore
-from reelspace.search.storage.placement import Placement, add_group, place, read_placement, remove_group
+from reelspace.search.storage.placement import Placement, add_group, declare_groups, parse_groups, place, read_placement, remove_group
 
-MODELS = [f"shard-things@00112233-{number}" for number in range(12)]
+MODELS = [f"shard-things.00112233-{number}" for number in range(12)]
 
 
 def settled(placement: Placement, models: set[str]) -> Placement:
@@ -71,3 +71,27 @@ def test_groups_lie_in_the_store_and_the_last_one_stays(tmp_path: Path) -> None:
     remove_group(store, "a")
     placement = settled(read_placement(store), set(MODELS))
     assert (placement.staying(), set(placement.shards.values())) == (["b"], {"b"})
+
+
+def test_declared_groups_are_all_that_stay(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    declare_groups(store, {"a": ("a:1",), "b": ("b:1", "b:2")})
+    place(store, MODELS[:4])
+    again = declare_groups(store, {"a": ("a:1",), "b": ("b:1", "b:2")})
+    assert again.version == read_placement(store).version
+    assert again.staying() == ["a", "b"]
+    changed = declare_groups(store, {"b": ("b:1", "b:3"), "c": ("c:1",)})
+    assert changed.staying() == ["b", "c"]
+    assert changed.groups["a"].leaves
+    assert changed.groups["b"].addresses == ("b:1", "b:3")
+    assert not declare_groups(store, {"a": ("a:1",), "b": ("b:1",), "c": ("c:1",)}).groups["a"].leaves
+
+
+@pytest.mark.parametrize("texts", [["a"], ["=a:1"], ["a="], ["a=b"], ["a=b:1,"], ["a=b:1;c:2"], ["-a=b:1"], ["a=b:1", "a=c:1"]])
+def test_groups_of_another_form_are_refused(texts: list[str]) -> None:
+    with pytest.raises(UserError, match="group"):
+        parse_groups(texts)
+
+
+def test_groups_are_read_with_all_their_servers() -> None:
+    assert parse_groups(["a=x.y:1", "b-2=x:1,z:22"]) == {"a": ("x.y:1",), "b-2": ("x:1", "z:22")}
