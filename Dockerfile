@@ -37,10 +37,12 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certi
 USER 65532
 
 FROM base AS serving
+# Triton with encoders, or with shards, which are searched in one thread each.
+ENV OPENBLAS_NUM_THREADS=1 REELSPACE_BACKENDS=/opt/reelspace/backends
 COPY requirements ./requirements
 COPY --from=wheel /opt/wheel /opt/wheel
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
-    pip install --require-hashes -r requirements/serving.lock && pip install --no-deps --no-index /opt/wheel/*.whl
+    pip install --require-hashes -r requirements/serving.lock -r requirements/search.lock && pip install --no-deps --no-index /opt/wheel/*.whl
 COPY backends /opt/reelspace/backends
 USER 65532
 
@@ -52,5 +54,4 @@ COPY --from=wheel /opt/wheel /opt/wheel
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
     pip install --require-hashes -r requirements/search.lock \
  && pip install --no-deps --require-hashes -r /opt/wheel/kfp.lock && pip install --no-deps --no-index /opt/wheel/*.whl
-COPY backends /opt/reelspace/backends
 USER 65532

@@ -46,6 +46,7 @@ check: .venv/.installed ## lint, types, direction of imports, generated files, d
 	$(PYTHON) kfp_compile.py --check
 	$(PYTHON) -m reelspace.serving.signatures --check
 	$(PYTHON) dashboards/generate.py --check
+	$(PYTHON) charts/generate.py --check
 	$(PYTHON) -m reelspace.core.digest --check-lock requirements/dev.lock reelspace/core/lock_digest.txt
 	$(PYTHON) -m pytest -q tests/docs
 
@@ -55,6 +56,7 @@ compile: .venv/.installed ## pipelines/*.py -> pipelines/compiled/*.yaml
 generate: compile ## write every generated file anew
 	$(PYTHON) -m reelspace.serving.signatures --write
 	$(PYTHON) dashboards/generate.py
+	$(PYTHON) charts/generate.py
 	$(PYTHON) -m reelspace.core.digest --write-lock requirements/dev.lock reelspace/core/lock_digest.txt
 	$(PYTHON) docs/generate.py
 

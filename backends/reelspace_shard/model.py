@@ -23,7 +23,8 @@ class TritonPythonModel:
     def initialize(self, args):
         """Load the current generation of the shard that the version directory names, and follow its pointer and log.
 
-        The store is the one that REELSPACE_STORE names; REELSPACE_SHARD_BYTES is the memory that its generations may take, if given.
+        The store is the one that REELSPACE_STORE names; REELSPACE_SHARD_BYTES is the memory that its generations may take, if given;
+        REELSPACE_SHARD_DEVICES are so many GPUs, over which shards are spread by their numbers, if given.
         """
         config = json.loads(args["model_config"])
         directory = Path(args["model_repository"]) / args["model_version"]
@@ -31,6 +32,8 @@ class TritonPythonModel:
         followed = directory / FOLLOWED
         shard = parse(FollowedShard, followed.read_bytes(), str(followed))
         device = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
+        if num_devices := int(os.environ.get("REELSPACE_SHARD_DEVICES", "0")):
+            device = shard.shard % num_devices
         num_threads = int(config["parameters"]["num_threads"]["string_value"])
         max_bytes = int(os.environ["REELSPACE_SHARD_BYTES"]) if "REELSPACE_SHARD_BYTES" in os.environ else None
         store = open_store(os.environ["REELSPACE_STORE"])

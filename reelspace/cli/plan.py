@@ -114,11 +114,15 @@ def search(
     ] = None,
     show: Annotated[list[str] | None, typer.Option("--show", help="Show the arithmetic of this index type, too, e.g. ivf_pq64.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
+    values: Annotated[
+        Path | None, typer.Option("--values", help="Write values of the chart vector-search into this file, which must not exist.")
+    ] = None,
 ) -> None:
     """Tell the index types, machines, requests and money of a search cluster, with the arithmetic."""
     import orjson
 
     from reelspace.core.errors import UserError
+    from reelspace.search.planning.chart_values import chart_values, write_new
     from reelspace.search.planning.plan import make_plan
     from reelspace.search.planning.request import gb, kinds, read_settings, whole
     from reelspace.search.planning.table import as_json as json_of
@@ -142,3 +146,6 @@ def search(
     if plan.best is None:
         why = "; ".join(f"{name}: {why}" for name, why in plan.impossible.items())
         raise UserError(f"expected an index type that reaches a recall of {plan.settings.recall:g}, none does or fits: {why}")
+    if values is not None:
+        write_new(values, orjson.dumps(chart_values(plan), option=orjson.OPT_INDENT_2) + b"\n")
+        typer.echo(f"\nnext: helm install search charts/vector-search --values {values}", err=as_json)

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from reelspace.cli import search_backup
+
 app = typer.Typer(help="Vector search: serve, import, export, verify, inspect, measure, ask.", no_args_is_help=True)
+app.command("snapshot")(search_backup.snapshot)
+app.command("restore")(search_backup.restore)
 
 DEFAULT_URL = "http://127.0.0.1:6333"
 Dir = Annotated[str, typer.Option("--dir", help="Directory, or s3://bucket/prefix, that holds the collections.")]
@@ -80,15 +84,23 @@ def controller(
     keep_s: Annotated[float, typer.Option(min=0, help="Seconds that what was replaced or moved stays loaded.")] = 60.0,
     hold_s: Annotated[float, typer.Option(min=0.1, help="Seconds without a sign of life after which another one leads.")] = 15.0,
     build_bytes: Annotated[int | None, typer.Option(min=1 << 26, help="Memory that a build may take, bytes; all if not given.")] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="NAME=host:port,host:port: a group of servers; by repeating, all that are to have shards."),
+    ] = None,
 ) -> None:
     """Build generations, and have them loaded, checked and made current, until Ctrl-C or SIGTERM; gateways need not then.
 
     Any number may run: one leads. One that is killed at any moment is continued by the next.
     """
     from reelspace.core.settings import read
+    from reelspace.core.store import open_store
     from reelspace.gateway.controller_app import run_controller
     from reelspace.gateway.settings import GatewaySettings
+    from reelspace.search.storage.placement import declare_groups, parse_groups
 
+    if group:
+        declare_groups(open_store(directory), parse_groups(group))
     first, *others = triton
     given = {"store": directory, "triton_grpc": first, "triton_http": first, "triton_replicas": others, "host": host, "port": port}
     run_controller(
@@ -96,6 +108,32 @@ def controller(
             GatewaySettings, given | {"without_keys": True, "controller": {"keep_s": keep_s, "hold_s": hold_s, "build_bytes": build_bytes}}
         )
     )
+
+
+@app.command()
+def shards(
+    directory: Dir,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Group of the servers that this one is of; it has every shard if not given.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on: all of this machine's, or its own.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for HTTP.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for gRPC, which gateways ask.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for metrics.")] = 8002,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port for probes.")] = 8003,
+    load_s: Annotated[float, typer.Option(min=1, help="Seconds that a shard has to load.")] = 600.0,
+    drain_s: Annotated[float, typer.Option(min=0, help="Seconds of being unready before the end.")] = 0.0,
+    backends: Annotated[
+        Path | None, typer.Option(envvar="REELSPACE_BACKENDS", help="Directory of our backends of Triton, if elsewhere.")
+    ] = None,
+) -> None:
+    """Run a Triton server with the shards of a group until Ctrl-C or SIGTERM; its probes are real searches."""
+    from reelspace.gateway.triton_app import TritonPlan, run_triton
+    from reelspace.serving.runtime import BACKENDS
+    from reelspace.serving.triton import Ports
+
+    ports = Ports(http_port, grpc_port, metrics_port)
+    run_triton(TritonPlan(directory, "shards", group, host, port, ports, backends or BACKENDS, load_s, drain_s))
 
 
 group = typer.Typer(help="Groups of Triton servers that shards are placed on.", no_args_is_help=True)

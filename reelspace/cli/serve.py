@@ -40,6 +40,29 @@ def serve(
 
 
 @app.command()
+def encoders(
+    store: StoreUrl,
+    host: Annotated[str, typer.Option(help="Address to listen on: all of this machine's, or its own.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for HTTP.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for gRPC.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for metrics.")] = 8002,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port for probes.")] = 8003,
+    load_s: Annotated[float, typer.Option(min=1, help="Seconds that a model has to load.")] = 600.0,
+    drain_s: Annotated[float, typer.Option(min=0, help="Seconds of being unready before the end.")] = 0.0,
+    backends: Annotated[
+        Path | None, typer.Option(envvar="REELSPACE_BACKENDS", help="Directory of our backends of Triton, if elsewhere.")
+    ] = None,
+) -> None:
+    """Run a Triton server with the encoders that are promoted until Ctrl-C or SIGTERM; its probes are real inferences."""
+    from reelspace.gateway.triton_app import TritonPlan, run_triton
+    from reelspace.serving.runtime import BACKENDS
+    from reelspace.serving.triton import Ports
+
+    ports = Ports(http_port, grpc_port, metrics_port)
+    run_triton(TritonPlan(store, "encoders", None, host, port, ports, backends or BACKENDS, load_s, drain_s))
+
+
+@app.command()
 def publish(
     artifact: Annotated[str, typer.Argument(help="Id of an exported repository, as `export` gives it.")],
     store: StoreUrl,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
-from minio.credentials.providers import StaticProvider
+from minio.credentials.providers import AWSConfigProvider, Provider, StaticProvider
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from reelspace.core.errors import (
@@ -50,6 +51,7 @@ class S3Place:
     secret_key: str | None
     session_token: str | None = None
     region: str = "us-east-1"
+    credentials_file: str | None = None
 
     @classmethod
     def from_environment(cls, url: str, environment: Mapping[str, str]) -> S3Place:
@@ -69,6 +71,7 @@ class S3Place:
             secret_key=environment.get("AWS_SECRET_ACCESS_KEY"),
             session_token=environment.get("AWS_SESSION_TOKEN"),
             region=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1",
+            credentials_file=environment.get("AWS_SHARED_CREDENTIALS_FILE") or None,
         )
 
 
@@ -285,7 +288,14 @@ class _RangeBeyondEnd(CorruptArtifact):
     """A range starts at or after the object's end."""
 
 
-def _credentials(place: S3Place) -> StaticProvider | None:
-    if place.access_key is None or place.secret_key is None:
+def _credentials(place: S3Place) -> Provider | None:
+    if place.access_key is not None and place.secret_key is not None:
+        return StaticProvider(place.access_key, place.secret_key, place.session_token)
+    if place.credentials_file is None:
         return None
-    return StaticProvider(place.access_key, place.secret_key, place.session_token)
+    provider = AWSConfigProvider(place.credentials_file)  # reads it for every request: keys may be rotated
+    try:
+        provider.retrieve()
+    except (ValueError, configparser.Error) as error:
+        raise SettingError(f"AWS_SHARED_CREDENTIALS_FILE: {' '.join(str(error).split())}") from error
+    return provider

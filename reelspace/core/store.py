@@ -65,10 +65,11 @@ def open_store(url: str) -> Store:
     """Open a directory, or `s3://bucket/prefix` with the endpoint and keys of the environment.
 
     S3 reads REELSPACE_S3_ENDPOINT (`http://host:port`; Amazon if unset), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-    AWS_SESSION_TOKEN and AWS_REGION, and tries once whether the server honours conditional writes.
+    AWS_SESSION_TOKEN and AWS_REGION, without keys the file AWS_SHARED_CREDENTIALS_FILE (again for every request), and tries once
+    whether the server honours conditional writes.
 
     Raises:
-        SettingError: the URL is empty or of another scheme, or the server ignores conditional writes.
+        SettingError: the URL is empty or of another scheme, the file has no keys, or the server ignores conditional writes.
     """
     if not url:
         raise SettingError("the store's URL is empty: expected a directory or s3://bucket/prefix")

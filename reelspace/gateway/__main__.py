@@ -14,10 +14,11 @@ def parse_arguments(arguments: Sequence[str]) -> GatewaySettings:
     """Read the command line strictly."""
     parser = argparse.ArgumentParser(prog="python -m reelspace.gateway", description="Serve what was promoted.", allow_abbrev=False)
     parser.add_argument("--store", required=True, help="directory or s3://bucket/prefix")
-    parser.add_argument("--backend", default="triton", help="where shards run: triton, or local for this process")
+    parser.add_argument("--backend", default="triton", help="where shards run: triton, local for this process, or none")
     parser.add_argument("--triton-grpc", help="host:port of Triton's gRPC")
     parser.add_argument("--triton-http", help="host:port of Triton's HTTP")
     parser.add_argument("--triton-replicas", nargs="*", default=(), help="host:port of the gRPC of further Tritons with every shard")
+    parser.add_argument("--encoders-grpc", nargs="*", default=(), help="host:port of the gRPC of Tritons with encoders, if others")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one")
     parser.add_argument("--grpc-port", type=int, help="port to listen on for gRPC; 0 takes a free one")

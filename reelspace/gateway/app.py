@@ -38,6 +38,7 @@ from reelspace.search.access.seen_collections import SeenCollections
 from reelspace.search.compute.queries import ShardFacts
 from reelspace.search.scheduling.create import create_collection
 from reelspace.serving.bodies import Bodies
+from reelspace.serving.endpoint import Endpoint
 from reelspace.serving.routes import v2_router
 from reelspace.serving.signatures import Signature
 
@@ -56,6 +57,7 @@ class _Running:
 
     catalog: Catalog | None = None
     seen: SeenCollections | None = None
+    encoders: Endpoint | None = None
 
     def get(self) -> SeenCollections:
         """Give what handlers see."""
@@ -91,6 +93,8 @@ class _Running:
         if self.catalog is None:
             raise ServerUnavailable("the gateway is starting")
         await self.catalog.probe(timeout_s)
+        if self.encoders is not None and not await self.encoders.is_ready():
+            raise ServerUnavailable("an encoder does not answer")
 
 
 def create_app(settings: GatewaySettings, store: Store, connect: Connect, models: ServedModels | None = None) -> FastAPI:
@@ -113,9 +117,12 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     records = Records(metrics, access_log=settings.access_log)
     guard = Guard(Allowance(time.monotonic), running.meaning)
     keys = _followed_keys(settings, guard)
+    leaves_generations = settings.without_controller or settings.backend == "none"
     v2, health = None, Health(running.probe, settings.ready_timeout_s)
     if models is not None and settings.triton_http is not None:
         v2 = v2_endpoint(settings.triton_http, models.signatures, models.versions, settings.v2, metrics, store, lambda: health.is_draining)
+        # Where there are shards, a dead encoder must not keep the searches by vector out.
+        running.encoders = v2 if settings.backend == "none" else None
 
     def told(address: str, event: Event) -> None:
         metrics.count_replica(address, event)
@@ -127,12 +134,13 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
             timed = replace(surroundings, backend=TimedBackend(surroundings.backend, metrics.count_shard))
             catalog = Catalog(store, timed, create_collection, settings.fanout, metrics.count_batch)
             try:
-                await catalog.start()
+                if settings.backend != "none":
+                    await catalog.start()
                 running.catalog, running.seen = catalog, catalog if guard.is_open else KeyCatalog(catalog, guard)
                 async with (
                     following(keys),
                     sampling(console.history, running.shard_facts),
-                    nullcontext() if settings.without_controller else scheduling(store, catalog, settings, metrics),
+                    nullcontext() if leaves_generations else scheduling(store, catalog, settings, metrics),
                     v2 or nullcontext(),
                     serving_grpc(_grpc_door(app), running.get, gateway_methods(v2), guard, records, settings),
                 ):
@@ -146,7 +154,8 @@ def create_app(settings: GatewaySettings, store: Store, connect: Connect, models
     app.add_middleware(HttpEntrance, guard=guard, records=records, sessions=console.sessions)
     app.add_exception_handler(RequestRefused, _refusal)
     # As routes of the application's own: a router that is included is matched twice for every request.
-    app.router.routes += dialect_router(running.get, guard.permitted).routes
+    if settings.backend != "none":
+        app.router.routes += dialect_router(running.get, guard.permitted).routes
     bodies = Bodies(settings.v2)
     if v2 is not None:
         app.router.routes += v2_router(v2, guard.permitted, bodies).routes

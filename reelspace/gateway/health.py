@@ -62,16 +62,17 @@ class Health:
         return None if self._started else await self.hindrance()
 
 
-def add_health(app: FastAPI, health: Health, *, tells: bool) -> None:
+def add_health(app: FastAPI, health: Health, *, tells: bool, life: Callable[[], Awaitable[str | None]] | None = None) -> None:
     """Answer probes in an application, under the names of Kubernetes and of Qdrant's clients.
 
     Args:
         tells: say what hinders readiness; it may name collections.
+        life: tells why this process is to be ended, None if it is not; without it, it lives as long as it answers.
     """
 
     async def live() -> Response:
-        """Answer as long as this process runs."""
-        return Response()
+        """Answer as long as this process works."""
+        return Response() if life is None else _answer(await life(), tells)
 
     async def ready() -> Response:
         """Answer 200 when every shard and the text encoder answer a real request."""
@@ -82,7 +83,7 @@ def add_health(app: FastAPI, health: Health, *, tells: bool) -> None:
         return _answer(await health.start_hindrance(), tells)
 
     for path, answer in (("/livez", live), ("/healthz", live), ("/readyz", ready), ("/startupz", started)):
-        responses = None if answer is live else _NOT_READY
+        responses = None if answer is live and life is None else _NOT_READY
         app.add_api_route(path, answer, methods=["GET"], response_class=Response, responses=responses)
 
 

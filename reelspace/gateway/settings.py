@@ -34,7 +34,9 @@ class GatewaySettings(Settings):
     """Where the gateway listens, and what it stands in front of."""
 
     store: str = Field(min_length=1, description="Directory or s3://bucket/prefix that holds what was promoted.")
-    backend: Literal["local", "triton"] = Field("triton", description="Where shards run: in this process, or on Triton.")
+    backend: Literal["local", "triton", "none"] = Field(
+        "triton", description="Where shards run: in this process, or on Triton; none: no collections, only encoders by the V2 protocol."
+    )
     mapped_in: str | None = Field(
         None, min_length=1, description="local: directory for copies of mapped files; None holds vectors and codes in memory."
     )
@@ -42,6 +44,9 @@ class GatewaySettings(Settings):
     triton_http: Address | None = Field(None, description="host:port of Triton's HTTP, for the V2 protocol; None without.")
     triton_replicas: tuple[Address, ...] = Field(
         (), description="host:port of the gRPC of further Tritons, each with every shard and encoder."
+    )
+    encoders_grpc: tuple[Address, ...] = Field(
+        (), description="host:port of the gRPC of Tritons with the promoted encoders; those of the shards if none is given."
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
@@ -74,10 +79,10 @@ class GatewaySettings(Settings):
 
     @model_validator(mode="after")
     def _has_triton_whole(self) -> Self:
-        if (self.triton_grpc is None) != (self.triton_http is None):
-            raise ValueError("expected both of triton_grpc and triton_http, or none")
         if self.backend == "triton" and self.triton_grpc is None:
-            raise ValueError("the backend triton needs triton_grpc and triton_http")
+            raise ValueError("the backend triton needs triton_grpc")
+        if self.backend == "none" and self.triton_http is None:
+            raise ValueError("the backend none needs triton_http, for the V2 protocol")
         if self.triton_replicas and self.triton_grpc is None:
             raise ValueError("triton_replicas stand beside triton_grpc")
         return self

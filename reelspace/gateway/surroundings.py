@@ -10,6 +10,7 @@ from reelspace.core.store import Store
 from reelspace.gateway.settings import GatewaySettings
 from reelspace.search.access.backend import Surroundings
 from reelspace.search.access.local_backend import LocalBackend
+from reelspace.search.access.no_backend import NoBackend
 from reelspace.search.access.replicas import Event
 from reelspace.search.access.targets import Encoder
 from reelspace.search.access.text_encoder import MODEL, TextEncoder
@@ -35,14 +36,15 @@ def connector(settings: GatewaySettings, store: Store) -> Connect:
         local = LocalBackend(store, _hosting(settings, store)) if settings.backend == "local" else None
 
         def encoders(pointer: SpacePointer) -> Mapping[str, Encoder]:
-            version, clients = pointer.encoders.get(MODEL), servers.clients(servers.addresses)
+            addresses = settings.encoders_grpc or servers.addresses
+            version, clients = pointer.encoders.get(MODEL), servers.clients(addresses)
             if not clients or version is None:
                 return {}
-            return {MODEL: TextEncoder(clients, version, pointer.space_id, settings.replicas, servers.told(servers.addresses))}
+            return {MODEL: TextEncoder(clients, version, pointer.space_id, settings.replicas, servers.told(addresses))}
 
         remote = TritonBackend(store, servers, publish_followed, settings.replicas)
         try:
-            yield Surroundings(local or remote, encoders)
+            yield Surroundings(NoBackend() if settings.backend == "none" else local or remote, encoders)
         finally:
             remote.close_all()
             if local:

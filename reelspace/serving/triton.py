@@ -78,6 +78,7 @@ class TritonProcess:
         log_path: Path | None = None,
         backends: Path = BACKENDS,
         timeout_s: float = START_TIMEOUT_S,
+        at: "tuple[str, Ports] | None" = None,
     ) -> "TritonProcess":
         """Start a server, load the models, and return when each has answered a real request.
 
@@ -87,6 +88,7 @@ class TritonProcess:
             environment: variables set for the server and its models, beside this process's own.
             log_path: where the server's output goes; a temporary file if None, kept only when the start fails.
             backends: directory of our own backends, <name>/model.py each.
+            at: address to listen on, with 127.0.0.1 among what it covers, and the ports; free ports of 127.0.0.1 if None.
 
         Raises:
             SettingError: a part of Triton is missing on this machine; the line names what to install.
@@ -98,15 +100,15 @@ class TritonProcess:
                 raise SettingError(f"model repository {repository}: expected a directory or s3://bucket/prefix")
         places = [repository_argument(repository, variables) for repository in repositories]
         log = log_path or Path(tempfile.mkstemp(prefix="reelspace-triton-", suffix=".log")[1])
-        for attempt in range(NUM_PORT_TRIES):
-            server = cls._spawn(places, models, variables, log, backends)
+        for attempt in range(NUM_PORT_TRIES if at is None else 1):
+            server = cls._spawn(places, models, variables, log, backends, at or (HOST, Ports.free()))
             try:
                 server._wait_until_ready(models, time.monotonic() + timeout_s)
                 server._drops_log = log_path is None
                 return server
             except PortTaken:
                 server.stop()
-                if attempt + 1 == NUM_PORT_TRIES:
+                if at is not None or attempt + 1 == NUM_PORT_TRIES:
                     raise
             except BaseException:
                 server.stop()
@@ -115,7 +117,13 @@ class TritonProcess:
 
     @classmethod
     def _spawn(
-        cls, places: Sequence[str], models: Sequence[str], environment: Mapping[str, str], log: Path, backends: Path
+        cls,
+        places: Sequence[str],
+        models: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        backends: Path,
+        at: "tuple[str, Ports]",
     ) -> "TritonProcess":
         directory = Path(tempfile.mkdtemp(prefix="reelspace-triton-"))
         try:
@@ -123,13 +131,12 @@ class TritonProcess:
         except BaseException:
             shutil.rmtree(directory)
             raise
-        ports = Ports.free()
         command = keeper_command(
             owner=os.getpid(),
             grace_s=GRACE_S,
             directory=directory,
             shared_memory=directory.name,
-            server=_server_command(runtime, ports, places, models, directory.name),
+            server=_server_command(runtime, at, places, models, directory.name),
         )
         with log.open("wb") as output:
             keeper = subprocess.Popen(
@@ -140,7 +147,7 @@ class TritonProcess:
                 stderr=output,
                 start_new_session=True,
             )
-        return cls(keeper, ports, log)
+        return cls(keeper, at[1], log)
 
     def __enter__(self) -> "TritonProcess":
         return self
@@ -191,9 +198,19 @@ class TritonProcess:
         if self._drops_log:
             self._log_path.unlink(missing_ok=True)
 
-    def load(self, model: str) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the server has ended by itself."""
+        return self._keeper.poll() is not None
+
+    def ready_models(self) -> list[str]:
+        """Name the models that the server calls ready; ServerUnavailable if it says nothing."""
+        found = self._checked(self._client.post("/v2/repository/index", json={"ready": True}), "the list of models").json()
+        return sorted({str(one["name"]) for one in found})
+
+    def load(self, model: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """Load a model, or its newest version; the old version serves until the new one is ready, or stays if it fails."""
-        self._control(model, "load")
+        self._control(model, "load", timeout_s)
 
     def unload(self, model: str) -> None:
         """Unload a model."""
@@ -207,8 +224,8 @@ class TritonProcess:
             self._client.post(f"/v2/models/{model}/infer", content=message.body, headers=message.headers), f"a probe of model {model}"
         )
 
-    def _control(self, model: str, action: str) -> None:
-        self._checked(self._client.post(f"/v2/repository/models/{model}/{action}", timeout=START_TIMEOUT_S), f"{action} of model {model}")
+    def _control(self, model: str, action: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        self._checked(self._client.post(f"/v2/repository/models/{model}/{action}", timeout=timeout_s), f"{action} of model {model}")
 
     def _checked(self, response: httpx.Response, what: str) -> httpx.Response:
         if response.status_code != httpx.codes.OK:
@@ -265,7 +282,10 @@ def repository_argument(repository: Path | str, environment: Mapping[str, str]) 
     return f"s3://{endpoint}/{address.removeprefix('s3://')}" if endpoint else address
 
 
-def _server_command(runtime: TritonRuntime, ports: Ports, places: Sequence[str], models: Sequence[str], shared_memory: str) -> list[str]:
+def _server_command(
+    runtime: TritonRuntime, at: "tuple[str, Ports]", places: Sequence[str], models: Sequence[str], shared_memory: str
+) -> list[str]:
+    host, ports = at
     return [
         str(runtime.binary),
         *(f"--model-repository={place}" for place in places),
@@ -276,9 +296,9 @@ def _server_command(runtime: TritonRuntime, ports: Ports, places: Sequence[str],
         "--disable-auto-complete-config",
         f"--backend-config=python,shm-default-byte-size={SHARED_MEMORY_BYTES}",
         f"--backend-config=python,shm-region-prefix-name={shared_memory}-",
-        f"--http-address={HOST}",
-        f"--grpc-address={HOST}",
-        f"--metrics-address={HOST}",
+        f"--http-address={host}",
+        f"--grpc-address={host}",
+        f"--metrics-address={host}",
         f"--http-port={ports.http}",
         f"--grpc-port={ports.grpc}",
         f"--metrics-port={ports.metrics}",

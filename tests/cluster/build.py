@@ -50,10 +50,11 @@ def is_built(tool: Tool) -> bool:
 
 
 def pins_digest(tool: Tool) -> str:
-    """SHA-256 of all that a tool's binary is made of: its row of the table, go.mod and go.sum."""
+    """SHA-256 of all that a tool's binary is made of: its row of the table, go.mod, go.sum and a source of ours beside them."""
     digest = hashlib.sha256(repr(tool).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((MODS / tool.pins / name).read_bytes())
+    folder = MODS / tool.pins
+    for path in (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

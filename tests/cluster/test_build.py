@@ -49,6 +49,12 @@ def test_a_built_tool_is_left_alone_until_its_pins_change(num_compiled: Callable
     assert [builder.build(TOOL), num_compiled()] == [True, 3]
 
 
+def test_a_tool_of_ours_is_built_anew_when_its_source_changes(num_compiled: Callable[[], int], tmp_path: Path) -> None:
+    builder.build(TOOL)
+    (tmp_path / "mods" / "tiny" / "main.go").write_text("package main\n")
+    assert [builder.build(TOOL), num_compiled()] == [True, 2]
+
+
 def test_two_builders_at_once_build_once(num_compiled: Callable[[], int]) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(builder.build, [TOOL, TOOL])) == [False, True]

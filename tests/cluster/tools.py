@@ -21,7 +21,7 @@ class Tool:
     """A program: its Go package, and where it differs from a plain `go build`.
 
     Fields:
-        package: import path of the program.
+        package: import path of the program; "." where its source lies beside its pins.
         module, version: the module that holds it, as its pins require it.
         pins: the folder under `mods/`.
         variables: what the linker sets, as `import/path.name=value`.
@@ -49,10 +49,11 @@ def _kubernetes(name: str) -> Tool:
 
 _ARGO = "github.com/argoproj/argo-workflows/v3"
 _ARGO_VERSION = "v3.7.18"
+_HELM_VERSION = "v4.2.4"
 _SIGNALS = "workflow/executor/osspecific/signal_"
 _TRAINER = "github.com/kubeflow/trainer/v2"
 
-# In the order in which they are most worth having: a control plane, pipelines, operators, a real node.
+# In the order in which they are most worth having: a control plane, pipelines, operators, a real node, charts.
 TOOLS = {
     tool.name: tool
     for tool in (
@@ -84,6 +85,18 @@ TOOLS = {
         Tool("trainer", f"{_TRAINER}/cmd/trainer-controller-manager", _TRAINER, "v2.3.0", "trainer", data={"manifests/base": "manifests"}),
         *(_kubernetes(name) for name in ("kubelet", "kube-proxy")),
         Tool("coredns", "github.com/coredns/coredns", "github.com/coredns/coredns", "v1.15.0", "coredns"),
+        Tool(
+            "helm",
+            "helm.sh/helm/v4/cmd/helm",
+            "helm.sh/helm/v4",
+            _HELM_VERSION,
+            "helm",
+            (f"helm.sh/helm/v4/internal/version.version={_HELM_VERSION}",),
+        ),
+        Tool("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "github.com/yannh/kubeconform", "v0.7.0", "kubeconform"),
+        Tool("ct", "github.com/helm/chart-testing/v3/ct", "github.com/helm/chart-testing/v3", "v3.14.0", "ct"),
+        # Our own program around Kubernetes' library; its source lies beside its pins.
+        Tool("podsecurity", ".", "k8s.io/pod-security-admission", "v0.35.4", "podsecurity"),
     )
 }
 
@@ -92,6 +105,7 @@ FAKE_NODES = ("kwok",)
 ARGO = ("workflow-controller",)
 OPERATORS = ("jobset", "trainer")
 NODE = ("kubelet", "kube-proxy", "coredns", "argoexec")
+CHARTS = ("helm", "kubeconform")
 
 
 def bin_folder() -> Path:

@@ -4,7 +4,9 @@ A group is some servers each of which has every shard of the group. Without the 
 given. A group that leaves keeps its shards until others have them.
 """
 
+import re
 from collections.abc import Collection as Names
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import Field
@@ -114,6 +116,41 @@ def place(store: Store, models: Names[str]) -> Placement:
 def add_group(store: Store, name: str, addresses: tuple[str, ...]) -> Placement:
     """Add a group, or give one other servers."""
     return replace_file(store, Placement, PLACEMENT_KEY, lambda found: found.with_group(name, addresses))
+
+
+def parse_groups(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Read groups of servers, each as NAME=host:port,host:port.
+
+    Raises:
+        UserError: a text is of another form, or names a group again.
+    """
+    groups: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, _, addresses = text.partition("=")
+        parts = tuple(addresses.split(","))
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not all(
+            re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", one) for one in parts
+        ):
+            raise UserError(f"group {text[:200]!r}: expected NAME=host:port, or several host:port with commas between")
+        if name in groups:
+            raise UserError(f"group {name!r} is named twice")
+        groups[name] = parts
+    return groups
+
+
+def declare_groups(store: Store, groups: Mapping[str, tuple[str, ...]]) -> Placement:
+    """Let these be the groups, each with these servers; shards of others go to them."""
+
+    def declared(found: Placement) -> Placement:
+        for name, addresses in groups.items():
+            if found.groups.get(name) != Group(addresses=addresses):
+                found = found.with_group(name, addresses)
+        for name in found.staying():
+            if name not in groups:
+                found = found.leaving(name)
+        return found
+
+    return replace_file(store, Placement, PLACEMENT_KEY, declared)
 
 
 def remove_group(store: Store, name: str) -> Placement:

@@ -84,7 +84,7 @@ def test_command_line_becomes_settings() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("triton_grpc", "http://x:1"), ("triton_http", "x"), ("port", 70_000), ("store", ""), ("triton_http", None), ("backend", "remote")],
+    [("triton_grpc", "http://x:1"), ("triton_http", "x"), ("port", 70_000), ("store", ""), ("triton_grpc", None), ("backend", "remote")],
 )
 def test_wrong_setting_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(SettingError, match=key):
@@ -92,8 +92,10 @@ def test_wrong_setting_is_refused_by_name(key: str, value: object) -> None:
 
 
 def test_shards_on_triton_need_its_addresses_and_local_ones_do_not() -> None:
-    with pytest.raises(SettingError, match="the backend triton needs triton_grpc and triton_http"):
+    with pytest.raises(SettingError, match="the backend triton needs triton_grpc"):
         read(GatewaySettings, {"store": "unused"})
+    with pytest.raises(SettingError, match="the backend none needs triton_http"):
+        read(GatewaySettings, {"store": "unused", "backend": "none"})
     assert read(GatewaySettings, {"store": "unused", "backend": "local"}).backend == "local"
 
 
