@@ -36,7 +36,7 @@ cluster-tools: .venv/.installed ## build the pinned programs of the test cluster
 	$(PYTHON) -m tests.cluster.build
 
 test-cluster: .venv/.installed ## the tests on a real Kubernetes; those with a real node need root
-	$(PYTHON) -m tests.cluster.isolation $(PYTHON) -m pytest -m "cluster and not long" -q tests/cluster tests/containers
+	$(PYTHON) -m tests.cluster.isolation $(PYTHON) -m pytest -m "cluster and not long" -q tests/cluster tests/containers tests/charts
 
 check: .venv/.installed ## lint, types, direction of imports, generated files, docs
 	$(PYTHON) -m ruff check .

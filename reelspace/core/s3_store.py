@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _CHUNK_BYTES = 4 << 20
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 _PRESIGNED_FOR = timedelta(minutes=10)
 _NUM_CONFLICT_TRIES = 5
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{1,61}[A-Za-z0-9]")
+"""What minio accepts for servers other than Amazon's, which are stricter."""
 _ABSENT_CODES = frozenset({"NoSuchKey", "NoSuchObject", "404"})
 _SETTING_CODES = frozenset(
     {"NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "AuthorizationHeaderMalformed"}
@@ -58,8 +61,8 @@ class S3Place:
         """Read `s3://bucket/prefix` and the variables that `open_store` documents."""
         parts = urlsplit(url)
         prefix = parts.path.strip("/")
-        if parts.scheme != "s3" or not parts.netloc:
-            raise SettingError(f"store {url!r}: expected s3://bucket/prefix")
+        if parts.scheme != "s3" or not _BUCKET.fullmatch(parts.netloc):
+            raise SettingError(f"store {url!r}: expected s3://bucket/prefix, with a bucket's name of 3 to 63 characters")
         endpoint = environment.get("REELSPACE_S3_ENDPOINT") or "https://s3.amazonaws.com"
         if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).netloc:
             raise SettingError(f"REELSPACE_S3_ENDPOINT {endpoint!r}: expected http://host:port or https://host")
@@ -91,7 +94,7 @@ class S3Store:
             endpoint=urlsplit(place.endpoint).netloc,
             secure=urlsplit(place.endpoint).scheme == "https",
             region=place.region,
-            credentials=_credentials(place),
+            credentials=credentials_of(place),
             http_client=urllib3.PoolManager(
                 timeout=_TIMEOUT,
                 maxsize=16,
@@ -288,7 +291,8 @@ class _RangeBeyondEnd(CorruptArtifact):
     """A range starts at or after the object's end."""
 
 
-def _credentials(place: S3Place) -> Provider | None:
+def credentials_of(place: S3Place) -> Provider | None:
+    """Give what knows the keys of a place, None for a place that asks for none; SettingError where the file has none."""
     if place.access_key is not None and place.secret_key is not None:
         return StaticProvider(place.access_key, place.secret_key, place.session_token)
     if place.credentials_file is None:

@@ -47,6 +47,8 @@ def add_fake_nodes(cluster: Cluster, num_nodes: int = NUM_NODES, gpus: int = GPU
         f"--kubeconfig={cluster.kubeconfig()}",
         f"--server-address={LOOPBACK}:{port}",
         "--manage-all-nodes=false",
+        # Without leases nodes are given up after 50 seconds, and their pods are ready no more.
+        "--node-lease-duration-seconds=40",
         f"--manage-nodes-with-annotation-selector={_FAKE}",
         *(f"--config={stage}" for stage in stages),
     )

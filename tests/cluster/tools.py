@@ -105,7 +105,6 @@ FAKE_NODES = ("kwok",)
 ARGO = ("workflow-controller",)
 OPERATORS = ("jobset", "trainer")
 NODE = ("kubelet", "kube-proxy", "coredns", "argoexec")
-CHARTS = ("helm", "kubeconform")
 
 
 def bin_folder() -> Path:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from minio import Minio
 
 from reelspace.core.errors import PreconditionFailed, SettingError, StoreUnavailable
-from reelspace.core.s3_store import S3Place, S3Store
+from reelspace.core.s3_store import S3Place, S3Store, credentials_of
 from reelspace.core.store import open_store
 
 ENVIRONMENT = {"REELSPACE_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -154,3 +155,28 @@ def test_the_place_is_read_from_the_environment() -> None:
     assert (place.bucket, place.prefix, place.region) == ("bucket", "a/b/", "eu-north-1")
     assert S3Store(place).url == "s3://bucket/a/b"
     assert S3Place.from_environment("s3://bucket", {}).endpoint == "https://s3.amazonaws.com"
+
+
+@pytest.mark.parametrize("url", ["s3://b/p", "s3://", "s3:///p", f"s3://{'b' * 64}/p", "s3://-bucket/p", "s3://a@b.c/p"])
+def test_a_bucket_of_another_name_is_refused(url: str) -> None:
+    with pytest.raises(SettingError, match="expected s3://bucket/prefix"):
+        S3Place.from_environment(url, ENVIRONMENT)
+
+
+def test_keys_come_from_a_file_that_is_read_again_and_those_of_variables_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "credentials"
+    environment = {"AWS_SHARED_CREDENTIALS_FILE": str(path)}
+    place = S3Place.from_environment("s3://bucket", environment)
+    with pytest.raises(SettingError, match="AWS_SHARED_CREDENTIALS_FILE: access key does not exist"):
+        S3Store(place)
+    path.write_text("no section\n")
+    with pytest.raises(SettingError, match="AWS_SHARED_CREDENTIALS_FILE"):
+        S3Store(place)
+    for key in ("first", "second"):
+        path.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")
+        provider = credentials_of(place)
+        assert provider is not None
+        assert provider.retrieve().access_key == key
+    given = credentials_of(S3Place.from_environment("s3://bucket", ENVIRONMENT | environment))
+    assert given is not None
+    assert given.retrieve().access_key == "key"
