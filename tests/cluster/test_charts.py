@@ -133,6 +133,8 @@ def test_pods_are_spread_over_zones_and_nodes_and_run_elsewhere_when_a_zone_is_l
         "app.kubernetes.io/component=shards,reelspace.io/group=a",
         "app.kubernetes.io/component=shards,reelspace.io/group=b",
     ]
+    # An autoscaler brings its pods after the installation.
+    namespace.wait_until(lambda: all(sum(places(part)[0].values()) == 3 for part in parts), "three pods of each part")
     for part in parts:
         nodes, zones_of = places(part)
         assert set(nodes.values()) == {1}, (part, nodes)

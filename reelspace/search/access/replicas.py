@@ -98,15 +98,22 @@ class Replicas(Generic[R]):
     """Servers that have the same rows. Belongs to one event loop; close it there."""
 
     def __init__(
-        self, replicas: Sequence[R], probe: Callable[[R], Awaitable[None]], settings: ReplicaSettings | None = None, tell: Told = untold
+        self,
+        replicas: Sequence[R],
+        probe: Callable[[R], Awaitable[None]],
+        settings: ReplicaSettings | None = None,
+        tell: Told = untold,
+        catch_up: "Call[R, object] | None" = None,
     ) -> None:
         """Trust all of them.
 
         Args:
             probe: makes one answer a real request; raises what hinders it.
+            catch_up: waits until one has what the others were waited for to have; one that is not trusted is asked for nothing before.
         """
         self._states = tuple(_State(place, replica) for place, replica in enumerate(replicas))
         self._probe = probe
+        self._catch_up = catch_up
         self._settings = settings or ReplicaSettings()
         self._tell = tell
         self._times = _Times(self._settings)
@@ -215,6 +222,19 @@ class Replicas(Generic[R]):
         state.running.add(task)
         task.add_done_callback(lambda ended: _forget(state, ended))
         return task
+
+    def call_of(self, state: _State[R], call: "Call[R, T]") -> "Call[R, T]":
+        """Give a call as it is made of a server: one that is not trusted catches up first."""
+        catch_up = self._catch_up
+        if catch_up is None or state.is_trusted:
+            return call
+
+        async def caught_up(replica: R, timeout_s: float) -> T:
+            deadline_s = _now_s() + timeout_s
+            await catch_up(replica, timeout_s)
+            return await call(replica, max(0.001, deadline_s - _now_s()))
+
+        return caught_up
 
     def told(self, state: _State[R], event: Event) -> None:
         """Tell of an event."""
@@ -358,7 +378,8 @@ class _Asked(Generic[R, T]):
 
     def _ask_next(self) -> None:
         state, now_s = self._untried.pop(0), _now_s()
-        self._running[self._replicas.start(state, self._call, max(0.001, self._deadline_s - now_s))] = state, now_s
+        call = self._replicas.call_of(state, self._call)
+        self._running[self._replicas.start(state, call, max(0.001, self._deadline_s - now_s))] = state, now_s
 
     def _go_on(self) -> None:
         """Ask the next server; raises when none is left, or no time."""

@@ -89,7 +89,11 @@ class ShardServers:
         self._replicas = self._replicas_at(addresses)
 
     def _replicas_at(self, addresses: tuple[str, ...]) -> Replicas[triton.InferenceServerClient]:
-        return Replicas(self._servers.clients(addresses), self._probe, self._settings, self._servers.told(addresses))
+        return Replicas(self._servers.clients(addresses), self._probe, self._settings, self._servers.told(addresses), self._catch_up)
+
+    async def _catch_up(self, replica: triton.InferenceServerClient, timeout_s: float) -> None:
+        if self._applied_number:
+            await self._applied(replica, lambda: self._applied_number, timeout_s)
 
     async def move(self, addresses: tuple[str, ...], timeout_s: float) -> None:
         """Go over to other servers once one of them has what those before have.

@@ -316,3 +316,33 @@ def test_a_bug_of_an_examination_leaves_no_server_doubted_for_good() -> None:
         replicas.close()
 
     run(ask())
+
+
+def test_a_server_that_is_not_trusted_is_asked_only_when_it_has_what_the_others_were_waited_for() -> None:
+    async def work() -> None:
+        draw, caught_up = random.Random(4), asyncio.Event()
+        servers = [Server("first", draw), Server("second", draw)]
+
+        async def probe(server: Server) -> None:
+            await (caught_up.wait() if server is servers[1] else server.answer(60.0))
+
+        async def catch_up(server: Server, timeout_s: float) -> None:
+            async with asyncio.timeout(timeout_s):
+                await caught_up.wait()
+
+        replicas = Replicas(servers, probe, catch_up=catch_up)
+        asyncio.get_running_loop().call_later(0.1, caught_up.set)
+        assert await replicas.ask(Server.answer, TIMEOUT_S) == "second"  # trusted: at once
+        assert now_s() < 0.1
+        replicas.doubt(next(state for state in replicas.by_preference() if state.replica is servers[1]))
+        assert [place for place in (0, 1) if replicas.is_trusted(place)] == [0]
+        servers[0].is_dead = True
+        asked_before = servers[1].num_asked
+        answer = asyncio.ensure_future(replicas.ask(Server.answer, TIMEOUT_S))
+        await asyncio.sleep(0.05)
+        assert servers[1].num_asked == asked_before
+        assert await answer == "second"
+        assert now_s() > 0.1
+        replicas.close()
+
+    run(work())
