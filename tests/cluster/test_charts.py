@@ -1,10 +1,14 @@
 """Every chart with every ci values file on a real API server, with real controllers and a real scheduler, in three zones."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from reelspace.cli.main import app
 
 from .control_plane import Cluster, Json, as_list
 from .fake_nodes import GPU
@@ -106,6 +110,18 @@ def test_a_release_is_installed_changed_taken_back_and_leaves_nothing(namespace:
     namespace.wait_until(lambda: not namespace.pods(), "no pods")
     left = objects(namespace)
     assert not {name for name in left if not name.startswith(("endpoints", "endpointslice"))}, left
+
+
+def test_values_of_a_plan_are_installed_as_they_are(namespace: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    words = ["plan", "search", "--rows", "2e9", "--rate", "2000", "--replicas", "2", "--memory", "64GiB", "--values", str(path)]
+    assert CliRunner().invoke(app, words).exception is None
+    wanted = json.loads(path.read_text())["shards"]
+    release = Release(namespace, "vector-search", "r")
+    release.install(path)
+    servers = namespace.pods("app.kubernetes.io/component=shards", "Running")
+    assert len(servers) == len(wanted["groups"]) * wanted["replicas"] > 2
+    release.uninstall()
 
 
 def test_pods_with_gpus_are_on_nodes_with_gpus_and_others_are_not(namespace: Cluster) -> None:
