@@ -10,9 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # The first that is there builds the images.
 IMAGE_TOOL = $(firstword $(foreach tool,docker buildah podman,$(if $(shell command -v $(tool)),$(tool))))
 IMAGE_TARGETS := signals train serving search
+HELM := helm
 APT := apt-get install make python3-pip python3-venv libpython3.11
 
-.PHONY: help demo test test-journey test-long test-gpu test-cluster cluster-tools check compile generate bench bench-1b images lock preflight clean
+.PHONY: help demo test test-journey test-long test-gpu test-cluster cluster-tools check compile generate bench bench-1b images charts sbom checkov lock preflight clean
 
 help: ## list the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -73,6 +74,17 @@ images: ## build the images of the steps and servers with docker, buildah or pod
 	  $(IMAGE_TOOL) build $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_OPTIONS) --target $$target \
 	    -t reelspace/python-$$target:0.1.0 . || exit 1; \
 	done
+
+charts: .venv/.installed ## pack the charts, the same bytes each time, into dist/charts; HELM=PATH names Helm 4; IMAGES=LOCK adds values by digest
+	$(PYTHON) -m supply.packages --helm "$(HELM)"
+	$(if $(IMAGES),$(PYTHON) -m supply.digests --images "$(IMAGES)")
+
+sbom: .venv/.installed ## what Python packages each image holds, as CycloneDX 1.6, into dist/sbom
+	$(PYTHON) -m supply.sbom
+
+checkov: .venv/.installed ## install Checkov and the linters of YAML that tests of charts run
+	$(PYTHON) -m tests.charts.checkov
+	$(PYTHON) -m tests.charts.ct
 
 lock: $(UV) ## resolve pyproject.toml into requirements/*.lock
 	rm -f requirements/pins.txt; touch requirements/pins.txt

@@ -3,39 +3,19 @@
 It lies in `~/.cache/reelspace-checkov`, or REELSPACE_CHECKOV, and reads no network when it runs.
 """
 
-import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from .environment import Environment
 from .workloads import Json
 
-LOCK = Path(__file__).resolve().parent / "checkov.lock"
-_UV = Path(__file__).resolve().parents[2] / ".tools" / "uv" / "bin" / "uv"
+CHECKOV = Environment("checkov")
 _LIMIT_S = 240.0
-
-
-def install() -> None:
-    """Install what the lock names, unless that is done."""
-    if is_installed():
-        return
-    if not _UV.is_file():
-        sys.exit(f"expected uv at {_UV}: make .tools/uv/bin/uv")
-    _folder().mkdir(parents=True, exist_ok=True)
-    python = _folder() / "venv" / "bin" / "python"
-    subprocess.run([_UV, "venv", "-q", "--clear", "--python", sys.executable, _folder() / "venv"], check=True)
-    subprocess.run([_UV, "pip", "install", "-q", "--python", python, "--require-hashes", "-r", LOCK], check=True)
-    _stamp().write_text(_digest())
-
-
-def is_installed() -> bool:
-    """Tell whether it is there and was installed from the lock of today."""
-    return _program().is_file() and _stamp().is_file() and _stamp().read_text() == _digest()
 
 
 def findings(scenarios: Mapping[str, Sequence[Json]], folder: Path) -> list[tuple[str, str, str]]:
@@ -48,15 +28,26 @@ def findings(scenarios: Mapping[str, Sequence[Json]], folder: Path) -> list[tupl
     Returns:
         scenario, identifier of the check, and the object with what the check wants.
     """
-    if not is_installed():
-        pytest.skip(f"Checkov is not in {_folder()}: .venv/bin/python -m tests.charts.checkov puts it there")
+    if not CHECKOV.is_installed():
+        pytest.skip(f"Checkov is not in {CHECKOV.folder}: .venv/bin/python -m tests.charts.checkov puts it there")
     for name, objects in scenarios.items():
         # In a namespace, as installing puts them there; of the default one Checkov disapproves.
         placed = [{**one, "metadata": {"namespace": "ns", **one["metadata"]}} for one in objects]
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / f"{name}.yaml").write_text("\n---\n".join(json.dumps(one, indent=1) for one in placed))
     ended = subprocess.run(
-        [_program(), "--directory", folder, "--framework", "kubernetes", "--skip-download", "--quiet", "--compact", "--output", "json"],
+        [
+            CHECKOV.programs / "checkov",
+            "--directory",
+            folder,
+            "--framework",
+            "kubernetes",
+            "--skip-download",
+            "--quiet",
+            "--compact",
+            "--output",
+            "json",
+        ],
         env=os.environ | {"LOG_LEVEL": "ERROR"},
         capture_output=True,
         text=True,
@@ -79,21 +70,5 @@ def _read(report: Json | list[Json]) -> list[tuple[str, str, str]]:
     return found
 
 
-def _folder() -> Path:
-    return Path(os.environ.get("REELSPACE_CHECKOV") or Path.home() / ".cache" / "reelspace-checkov")
-
-
-def _program() -> Path:
-    return _folder() / "venv" / "bin" / "checkov"
-
-
-def _stamp() -> Path:
-    return _folder() / "installed"
-
-
-def _digest() -> str:
-    return hashlib.sha256(LOCK.read_bytes()).hexdigest()
-
-
 if __name__ == "__main__":
-    install()
+    CHECKOV.install()
