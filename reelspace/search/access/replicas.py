@@ -109,7 +109,8 @@ class Replicas(Generic[R]):
 
         Args:
             probe: makes one answer a real request; raises what hinders it.
-            catch_up: waits until one has what the others were waited for to have; one that is not trusted is asked for nothing before.
+            catch_up: waits until one has what the others were waited for to have, by a look that nothing comes between when it returns;
+                one that is not trusted is asked for nothing before, and not trusted before.
         """
         self._states = tuple(_State(place, replica) for place, replica in enumerate(replicas))
         self._probe = probe
@@ -270,7 +271,7 @@ class Replicas(Generic[R]):
     async def _examine(self, state: _State[R]) -> None:
         begun_s = _now_s()
         try:
-            while not await self._answers(state, begun_s):
+            while not (await self._answers(state, begun_s) and await self._is_abreast(state)):
                 if not state.is_out and _now_s() - begun_s >= self._settings.out_s:
                     self._put_out(state)
                 await asyncio.sleep(self._settings.probe_s)
@@ -297,6 +298,17 @@ class Replicas(Generic[R]):
         if took_s is None:
             return False
         return others_s is None or took_s <= self._settings.max_slowdown * others_s + self._settings.slack_s
+
+    async def _is_abreast(self, state: _State[R]) -> bool:
+        """Tell whether a server has all, at this moment: what others are waited for from now on, it is waited for, too."""
+        if self._catch_up is None:
+            return True
+        try:
+            async with asyncio.timeout(self._settings.out_s):
+                await self._catch_up(state.replica, self._settings.out_s)
+        except (ReelspaceError, TimeoutError):
+            return False
+        return True
 
     async def _probed_s(self, state: _State[R] | None, limit_s: float) -> float | None:
         """Give how long a real request takes; None without an answer."""

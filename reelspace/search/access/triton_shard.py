@@ -85,6 +85,7 @@ class ShardServers:
         self._servers, self._model, self._settings = servers, model, settings
         self._applied_number = 0
         self._generation = 0
+        self._coming: Replicas[triton.InferenceServerClient] | None = None
         self.addresses = addresses
         self._replicas = self._replicas_at(addresses)
 
@@ -101,12 +102,16 @@ class ShardServers:
         Raises:
             ShardFailed, ShardTimeout: none has it; those before are asked on.
         """
-        replicas = self._replicas_at(addresses)
+        replicas = self._coming = self._replicas_at(addresses)
         try:
             await replicas.each(lambda replica, _: self._probe(replica), timeout_s)
+            if self._coming is not replicas:
+                raise ShardFailed(f"{self._model}: the servers that it goes to did not apply what was written meanwhile")
         except BaseException:
             replicas.close()
             raise
+        finally:
+            self._coming = None
         before, self._replicas, self.addresses = self._replicas, replicas, addresses
         before.close()
 
@@ -125,7 +130,21 @@ class ShardServers:
     async def sync(self, number: int, timeout_s: float) -> None:
         """Return when every server that is asked has applied a log number."""
         self._applied_number = max(self._applied_number, number)
-        await self._replicas.each(lambda replica, left_s: self._applied(replica, lambda: number, left_s), timeout_s)
+        coming = self._coming
+        if coming is None:
+            await self._sync(self._replicas, number, timeout_s)
+            return
+        # Those that are about to be asked must not miss what is acknowledged until then.
+        told, missed = await asyncio.gather(
+            self._sync(self._replicas, number, timeout_s), self._sync(coming, number, timeout_s), return_exceptions=True
+        )
+        if missed is not None and self._coming is coming:
+            self._coming = None
+        if told is not None:
+            raise told
+
+    async def _sync(self, replicas: Replicas[triton.InferenceServerClient], number: int, timeout_s: float) -> None:
+        await replicas.each(lambda replica, left_s: self._applied(replica, lambda: number, left_s), timeout_s)
 
     async def prepare(self, generation: int, timeout_s: float) -> None:
         """Return when every server that is asked has a generation; from then on those that do not have it are not trusted."""

@@ -346,3 +346,30 @@ def test_a_server_that_is_not_trusted_is_asked_only_when_it_has_what_the_others_
         replicas.close()
 
     run(work())
+
+
+def test_a_server_is_trusted_again_only_with_what_was_acknowledged_while_it_was_examined() -> None:
+    async def work() -> None:
+        draw, wanted, applied = random.Random(4), [1], [0]
+        servers = [Server("first", draw), Server("second", draw)]
+
+        async def probe(server: Server) -> None:
+            if server is servers[1]:
+                applied[0] = wanted[0]  # it has all, when this part of the examination ends
+            else:
+                await asyncio.sleep(0.02)  # as long as the other one takes, a write is acknowledged by the first alone
+                wanted[0] += 1
+
+        async def catch_up(server: Server, _timeout_s: float) -> None:
+            while server is servers[1] and applied[0] < wanted[0]:
+                await asyncio.sleep(0.005)
+                applied[0] += 1
+
+        replicas = Replicas(servers, probe, catch_up=catch_up)
+        replicas.doubt(next(state for state in replicas.by_preference() if state.replica is servers[1]))
+        while not replicas.is_trusted(1):
+            await asyncio.sleep(0.001)
+        assert applied == wanted == [2]
+        replicas.close()
+
+    run(work())
