@@ -12,7 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final
 
-from reelspace.core.errors import ReelspaceError
+from reelspace.core.errors import ReelspaceError, as_reelspace_error
 from reelspace.gateway.grpc_status import ANSWER_HEAD, ANSWER_TAIL, Code, answer_of, code_of, error_answer
 from reelspace.gateway.http2.application import Answer
 from reelspace.gateway.http2.headers import Pairs, encode_headers
@@ -104,7 +104,8 @@ class GrpcApplication:
                     raise RequestRefused("deadline", "it was over before the call was read", status=504)
             answer = await head.method(message, Call(timeout_s, metadata))
             code = Code.OK
-        except ReelspaceError as error:
+        except (ReelspaceError, OSError) as raised:
+            error = as_reelspace_error(raised)
             code = code_of(error)
             answered = error_answer(error)
             return Answer(answered.head + id)

@@ -13,6 +13,7 @@ _REASONS: Final = {
     "429": "overloaded",
     "503": "unavailable",
     "504": "deadline",
+    "507": "disk_full",
     Code.DEADLINE_EXCEEDED.name: "deadline",
     Code.RESOURCE_EXHAUSTED.name: "overloaded",
     Code.UNAVAILABLE.name: "unavailable",

@@ -28,6 +28,7 @@ class LocalGateway:
     admin: str
     process: "subprocess.Popen[bytes]"
     log: Path
+    grpc: str = ""
 
     def get(self, path: str, timeout_s: float = 30.0) -> httpx.Response:
         """Ask on the operators' port."""
@@ -55,7 +56,7 @@ def local_gateway(
             line = process.stdout.readline()
             assert line, log.read_text()
             ready = orjson.loads(line)
-            yield LocalGateway(ready["url"], f"http://{ready['admin']}", process, log)
+            yield LocalGateway(ready["url"], f"http://{ready['admin']}", process, log, ready.get("grpc", ""))
         finally:
             stop(process)
             process.stdout.close()

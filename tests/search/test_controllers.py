@@ -4,7 +4,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from .test_flips import NUM_ROWS, Editions, World, asking, edition_served
 from .test_killed_tritons import Server, kept_ports
 
 HOLD_S = 1.0
+LEADS_S = 60.0
 NAME = MADE.full_name
 
 
@@ -55,6 +56,17 @@ def started_controller(store: LocalStore, triton: str, log: Path) -> Iterator[Ru
             process.stdout.close()
 
 
+def leading(running: Sequence[Running]) -> Running:
+    """Give the controller that leads; on a busy machine none may for a moment."""
+    until_s = time.monotonic() + LEADS_S
+    while time.monotonic() < until_s:
+        for one in running:
+            if one.leads():
+                return one
+        time.sleep(0.05)
+    raise AssertionError("no controller leads")
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("num_kills", [3, pytest.param(40, marks=pytest.mark.long)])
 def test_a_killed_controller_is_followed_by_another_that_finishes_what_it_had_begun(tmp_path: Path, num_kills: int) -> None:
@@ -80,7 +92,7 @@ def test_a_killed_controller_is_followed_by_another_that_finishes_what_it_had_be
                 publish(store, NAME, published)
                 begun_s = time.monotonic()
                 time.sleep(draw.uniform(0.0, 1.0))
-                leader = next(one for one in running if one.leads())
+                leader = leading(running)
                 leader.process.kill()
                 leader.process.wait()
                 running.remove(leader)

@@ -279,12 +279,22 @@ class Catalog:
         if self._known.full_name(name) is not None:
             raise RequestRefused("collection", f"Collection `{name}` already exists", status=409)
         collection = Collection(name=name, space_id=token_hex(8), vectors=dict(request.vectors), num_shards=request.num_shards)
-        await asyncio.to_thread(self._create, self._store, collection)
+        try:
+            await asyncio.to_thread(self._create, self._store, collection)
+        except (ReelspaceError, OSError):
+            await self._remove_half_made(collection.full_name)
+            raise
         try:
             await self._changed(lambda names: names.with_collection(name, collection.full_name))
         except RequestRefused:
             await asyncio.to_thread(remove_collection, self._store, collection.full_name)
             raise
+
+    async def _remove_half_made(self, full_name: str) -> None:
+        try:
+            await asyncio.to_thread(remove_collection, self._store, full_name)
+        except (ReelspaceError, OSError) as error:
+            log("half_made_left", collection=full_name, error=str(error))  # nothing leads there
 
     async def _deleted(self, name: str) -> bool:
         found: list[str] = []

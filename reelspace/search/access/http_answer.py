@@ -8,7 +8,7 @@ import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from reelspace.core.errors import ReelspaceError
+from reelspace.core.errors import ReelspaceError, as_reelspace_error
 from reelspace.core.log import log
 from reelspace.search.access.current_request import current_request
 from reelspace.search.access.status import retry_after_s, status_of
@@ -25,8 +25,8 @@ class DialectRoute(APIRoute):
             start_s = time.perf_counter()
             try:
                 result = await endpoint(request=request, **request.path_params)
-            except ReelspaceError as error:
-                return refused(error, start_s)
+            except (ReelspaceError, OSError) as error:
+                return refused(as_reelspace_error(error), start_s)
             return answered(result, start_s)
 
         return answer_request

@@ -4,11 +4,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
+from reelspace.core.errors import StoreUnavailable
 from reelspace.core.store import Store
+from reelspace.search.storage.disk_room import DiskRoom
 from reelspace.search.storage.former_shards import FormerShards, Place
 from reelspace.search.storage.layout import Collection
 from reelspace.search.storage.log import Log
-from reelspace.search.storage.rows import Change, rows_of
+from reelspace.search.storage.rows import Change, Op, rows_of
 from reelspace.search.storage.writer import LogWriter, RequestKeyReused
 
 
@@ -25,6 +27,7 @@ class LogWriters:
         self._collection = collection
         self._place = former or FormerShards((), collection.num_shards)
         self._fields = collection.fields
+        self._room = DiskRoom(store)
         self._writers: dict[int, LogWriter] = {}
         self._lock = threading.Lock()
 
@@ -39,8 +42,11 @@ class LogWriters:
 
         Raises:
             RowRefused: a row may not enter the log; nothing is written.
+            DiskFull: there is something but deletions, and little room on the store's disk; nothing is written.
             LogBusy, UserError: see LogWriter.submit; other shards may have been written: send all again under the same key.
         """
+        if any(change.op is not Op.DELETE for change in changes):
+            self._room.check()
         parts: dict[Place, list[Change]] = {}
         for change in changes:
             parts.setdefault(self._place.place(change.id), []).append(change)
@@ -54,6 +60,13 @@ class LogWriters:
     def read_ahead(self) -> "Sequence[Future[None]]":
         """Read every shard's log on, so that the next writes need not wait for that."""
         return [self._writer(shard).read_ahead() for shard in range(self._collection.num_shards)]
+
+    @property
+    def trouble(self) -> StoreUnavailable | None:
+        """What keeps requests waiting, if the store fails; see LogWriter.trouble."""
+        with self._lock:
+            writers = list(self._writers.values())
+        return next((writer.trouble for writer in writers if writer.trouble is not None), None)
 
     def close(self) -> None:
         """Finish what was submitted and end the threads."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from reelspace.core.errors import ReelspaceError, TemporaryError
+from reelspace.core.errors import DiskFull, ReelspaceError, TemporaryError
 from reelspace.search.access.fanout import Overloaded
 from reelspace.search.access.refusal import RequestRefused
 from reelspace.search.access.shard_client import ShardTimeout
@@ -16,6 +16,7 @@ _STATUSES: Final[tuple[tuple[type[ReelspaceError], int], ...]] = (
     (Overloaded, 429),
     (LogBusy, 429),
     (ShardTimeout, 504),
+    (DiskFull, 507),
     (TemporaryError, 503),
 )
 

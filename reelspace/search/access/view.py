@@ -7,6 +7,7 @@ generations are named no more is waited for no longer: a shard that was started 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -75,6 +76,8 @@ class FollowedView:
     async def ask(self, call: Callable[[float], Awaitable[T]], timeout_s: float) -> T:
         """Give what a call of the view gives; one that comes late for its generations is made again in the next view.
 
+        Where the pointer still names what a shard does not have, which was begun or reloaded as the pointer changed, it is waited for.
+
         Args:
             call: asks the view within so many seconds.
 
@@ -93,9 +96,18 @@ class FollowedView:
     async def _follow_within(self, deadline: Deadline, timeout_s: float, missing: GenerationMissing) -> None:
         try:
             async with asyncio.timeout(deadline.left_s):
+                before = self.view
                 await self.follow()
+                if self.view is before:
+                    await self._prepare_again(before, deadline)
         except TimeoutError:
             raise ShardTimeout(f"{missing}; no newer one could be asked within {timeout_s:.3g} s") from missing
+
+    async def _prepare_again(self, view: View, deadline: Deadline) -> None:
+        generations = view.generations or (0,) * len(self._shards)
+        wanted = [(shard, number) for shard, number in zip(self._shards, generations, strict=True) if number]
+        with suppress(GenerationMissing):  # the pointer has moved on meanwhile
+            await together([shard.prepare(number, deadline.left_s) for shard, number in wanted])
 
     async def _look(self) -> None:
         pointer = await self._pointer()

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
-from reelspace.core.errors import ReelspaceError, UserError
+from reelspace.core.errors import ReelspaceError, StoreUnavailable, UserError
 from reelspace.core.store import Store
 from reelspace.search.access.deadline import Deadline
 from reelspace.search.access.log_writers import LogWriters
@@ -55,7 +55,7 @@ class WritePath:
         Raises:
             RequestRefused: the collection is gone; or, after everything else was applied and only if the client waits, a payload
                 was to change of a point that is not there.
-            RowRefused, RequestKeyReused, LogBusy, StoreUnavailable: see LogWriter.submit.
+            RowRefused, RequestKeyReused, LogBusy, DiskFull, StoreUnavailable: see LogWriters.submit.
             LogMoved: nothing more is written to this collection; send it, under the same key, to the one that goes on.
             WriteTimeout, ShardTimeout, ShardFailed: what happened is unknown, or unseen by some shards: send it again under the same key.
         """
@@ -112,7 +112,10 @@ class WritePath:
             calls = {shard: _number(future, again_is_done) for shard, future in futures.items()}
             numbers = await all_answers(calls, deadline.left_s)
         except ShardTimeout as error:
-            raise WriteTimeout(f"not known to be durable: {error}; send it again under the same Idempotency-Key") from error
+            trouble, again = self._writers.trouble, "send it again under the same Idempotency-Key"
+            if trouble is not None:
+                raise StoreUnavailable(f"not known to be durable: {trouble}; {again}") from error
+            raise WriteTimeout(f"not known to be durable: {error}; {again}") from error
         for shard, number in numbers.items():
             self._written[shard] = max(self._written[shard], number)
         return numbers

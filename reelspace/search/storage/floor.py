@@ -8,6 +8,7 @@ from pydantic import Field
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
+from reelspace.search.storage.absence import check_absent
 from reelspace.search.storage.layout import json_bytes, parse
 
 
@@ -18,11 +19,21 @@ class FloorFile(Settings):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def read_floor(store: Store, key: str) -> int:
-    """Give the floor, 0 if none was set; CorruptArtifact if the file is damaged."""
+def read_floor(store: Store, key: str, *, surely: bool = False) -> int:
+    """Give the floor, 0 if none was set.
+
+    Args:
+        surely: ask again for a file that is not found.
+
+    Raises:
+        CorruptArtifact: the file is damaged.
+        StoreUnavailable: surely, and the store does not give what it says is there.
+    """
     try:
         return _parsed(key, store.get(key))
     except ArtifactMissing:
+        if surely:
+            check_absent(store, key)
         return 0
 
 

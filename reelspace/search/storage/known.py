@@ -71,10 +71,14 @@ class Known:
 
 
 def read_known(store: Store, before: Known | None = None) -> Known:
-    """Read the names, the pointer of what is promoted, and, unless the names are those that were read before, the moves."""
-    names = read_or_default(store, Names, NAMES_KEY)
+    """Read the names, the pointer of what is promoted, and, unless the names are those that were read before, the moves.
+
+    Raises:
+        StoreUnavailable: also where the store does not find what is there, which would make every collection unknown.
+    """
+    names = read_or_default(store, Names, NAMES_KEY, surely=True)
     is_known = before is not None and before.moves_version == names.version
-    moves = before.moves if before is not None and is_known else read_or_default(store, Moves, MOVES_KEY).moves
+    moves = before.moves if before is not None and is_known else read_or_default(store, Moves, MOVES_KEY, surely=True).moves
     promoted = None
     if store.exists(SPACE_POINTER):
         promoted = parse(SpacePointer, store.get(SPACE_POINTER), f"{SPACE_POINTER} in {store.url}")

@@ -84,6 +84,10 @@ class Log:
         """Give the floor."""
         return read_floor(self.store, self.floor_key)
 
+    def sure_floor(self) -> int:
+        """Give the floor to who acknowledges by it; one that is not found is asked for again, see `read_floor`."""
+        return read_floor(self.store, self.floor_key, surely=True)
+
     def drop(self, floor: int) -> int:
         """Raise the floor, then remove every object up to it; gives the floor, which may be another's higher one.
 

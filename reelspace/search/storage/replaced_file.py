@@ -13,21 +13,28 @@ from reelspace.core.artifacts import canonical_json
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, PreconditionFailed
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
+from reelspace.search.storage.absence import check_absent
 from reelspace.search.storage.layout import json_bytes, parse
 
 S = TypeVar("S", bound=Settings)
 _HASH: Final = "sha256"
 
 
-def read_or_default(store: Store, model: type[S], key: str) -> S:
+def read_or_default(store: Store, model: type[S], key: str, *, surely: bool = False) -> S:
     """Read a file; what the model is by default if there is none.
 
+    Args:
+        surely: ask again for a file that is not found.
+
     Raises:
+        StoreUnavailable: surely, and the store does not give what it says is there.
         CorruptArtifact: it is damaged, or not what this version writes.
     """
     try:
         return _parsed(store, model, key, store.get(key))
     except ArtifactMissing:
+        if surely:
+            check_absent(store, key)
         return model()
 
 

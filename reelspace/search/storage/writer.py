@@ -103,6 +103,7 @@ class LogWriter:
         self._looks: list[Future[None]] = []
         self._waiting_bytes = 0
         self._closed: ReelspaceError | None = None
+        self._trouble: StoreUnavailable | None = None
         self._head: int | None = None
         self._durable = 0
         self._moved_to: str | None = None
@@ -171,6 +172,11 @@ class LogWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def trouble(self) -> StoreUnavailable | None:
+        """What keeps requests waiting: the store's last failure, None once it has answered again."""
+        return self._trouble
 
     @property
     def _name(self) -> str:
@@ -244,7 +250,9 @@ class LogWriter:
             try:
                 self._place(waiting)
                 waiting = self._not_moved(self._acknowledge(waiting))
+                self._trouble = None
             except StoreUnavailable as error:
+                self._trouble = error
                 waiting = self._not_late(waiting, error)
                 if waiting:
                     time.sleep(pause_s)
@@ -280,7 +288,7 @@ class LogWriter:
         if unsure > self._durable:
             self._log.confirm(unsure)
             self._durable = unsure
-        floor = self._log.floor()
+        floor = self._log.sure_floor()
         for one, found in seen:
             if found is None or found.number <= floor:
                 continue
@@ -300,7 +308,7 @@ class LogWriter:
             self._seen.clear()
             self._keys.clear()
             self._moved_to = None
-            self._head = self._log.floor()
+            self._head = self._log.sure_floor()
             try:
                 for entry in read_from(self._log, self._head):
                     self._note(entry)

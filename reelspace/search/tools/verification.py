@@ -30,16 +30,18 @@ def verify_store(store: Store) -> Verification:
     damages: list[Damage] = []
     shards: list[ShardCheck] = []
     present = sorted({key.split("/")[1] for key in store.list("collections/") if key.count("/") > 1})
+    known: Known | None = None
     with noting(damages, "collections/names.json"):
-        damages += _nameless(read_known(store), present)
+        known = read_known(store)
+        damages += _nameless(known, present)
     unfinished = set()
     for name in present:
         with noting(damages, reshard_key(name)):
             state = read_reshard(store, name)
             unfinished |= {*state.left, *([state.to] if state.state == "copying" else [])}
     for name in present:
-        if name in unfinished:
-            continue  # a copy that is not whole yet, and that nobody knows
+        if name in unfinished or (known is not None and _is_half_made(store, known, name)):
+            continue  # it is not whole yet, and nobody knows it
         made: Collection | None = None
         with noting(damages, collection_key(name)):
             made = read_collection(store, name)
@@ -54,6 +56,11 @@ def _nameless(known: Known, present: Sequence[str]) -> list[Damage]:
     damages = [Damage(collection_key(name), "a name means this collection, and nothing of it is there") for name in wanted - {*present}]
     lost = {alias: name for alias, name in known.names.aliases.items() if known.full_name(alias) is None}
     return damages + [Damage("collections/names.json", f"alias {alias!r} means {name!r}, which is none") for alias, name in lost.items()]
+
+
+def _is_half_made(store: Store, known: Known, name: str) -> bool:
+    """Tell whether a collection is being made or removed, or was left so by somebody who was killed: it has no pointer and no name."""
+    return not known.wants(name) and not store.exists(collection_key(name, "current.json"))
 
 
 def _verify_shard(store: Store, made: Collection, shard: int) -> ShardCheck:

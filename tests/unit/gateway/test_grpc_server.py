@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from reelspace.core.errors import InternalError, ReelspaceError, ServerUnavailable
+from reelspace.core.errors import DiskFull, InternalError, ReelspaceError, ServerUnavailable
 from reelspace.gateway.grpc_application import GrpcApplication
 from reelspace.gateway.grpc_server import GrpcServer
 from reelspace.gateway.grpc_status import Code, code_of
@@ -171,6 +171,7 @@ def test_errors_have_their_code_and_message_and_tell_nothing_of_bugs(
         (RequestKeyReused("x", 1), Code.ABORTED),
         (RequestRefused("x", "x", status=413), Code.RESOURCE_EXHAUSTED),
         (LogBusy("x"), Code.RESOURCE_EXHAUSTED),
+        (DiskFull("x"), Code.RESOURCE_EXHAUSTED),
         (RequestRefused("x", "x", status=501), Code.UNIMPLEMENTED),
         (ShardTimeout("x"), Code.DEADLINE_EXCEEDED),
         (RequestRefused("x", "x", status=418), Code.INTERNAL),

@@ -1,6 +1,7 @@
 """Collections by name, over oracle shards and one or two gateways."""
 
 import asyncio
+import errno
 import gc
 from pathlib import Path
 
@@ -307,3 +308,22 @@ def test_a_change_that_is_refused_when_nobody_waits_any_more_is_logged_in_one_li
         return strays
 
     assert asyncio.run(asyncio.wait_for(run(), 20)) == []
+
+
+def test_what_could_be_made_of_a_collection_before_the_disk_was_full_is_removed(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+
+    def half_made(to: Store, collection: Collection) -> None:
+        to.put(collection_key(collection.full_name), b"{}")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def run() -> None:
+        async with running(store, OracleBackend(store)) as catalog:
+            catalog._create = half_made
+            with pytest.raises(OSError, match="No space left"):
+                await catalog.create("things", PLAIN, TIME_S)
+            assert list(store.list("collections/")) == []
+            catalog._create = create_without_generations
+            assert (await made(catalog)).collection.name == "things"
+
+    asyncio.run(run())

@@ -162,3 +162,35 @@ def test_a_call_that_waited_for_its_generations_has_what_is_left_of_its_time(tmp
         assert given[1] <= 4.95
 
     asyncio.run(run())
+
+
+def test_a_call_for_what_the_pointer_still_names_waits_until_the_shard_has_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = LocalStore(tmp_path)
+        _point(store, 2)
+        shards = [_Shard({1}), _Shard({2})]  # the first was loaded just before the pointer changed
+        followed, changes = _view(store, shards)
+        await followed.begin()
+
+        async def load() -> None:
+            await _until_prepared(shards[0], 2)
+            shards[0].has.add(2)
+
+        loading = asyncio.create_task(load())
+        assert await followed.ask(lambda _left_s: _numbers(followed), 10.0) == [2, 2]
+        await loading
+        assert [view.version for view in changes] == [2]
+
+    asyncio.run(run())
+
+
+def test_a_call_for_what_a_shard_does_not_get_ends_in_time_saying_what_is_missing(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = LocalStore(tmp_path)
+        _point(store, 2)
+        followed, _ = _view(store, [_Shard({1}), _Shard({2})])
+        await followed.begin()
+        with pytest.raises(ShardTimeout, match="no generation 2; no newer one could be asked"):
+            await followed.ask(lambda _left_s: _numbers(followed), 0.2)
+
+    asyncio.run(run())

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.core.errors import CorruptArtifact, StoreUnavailable
+from reelspace.core.errors import ArtifactMissing, CorruptArtifact, StoreUnavailable
 from reelspace.core.local_store import LocalStore
+from reelspace.search.storage.known import read_known
 from reelspace.search.storage.names import NAMES_KEY, NameRefused, Names, NameTaken, NameUnknown, check_new_name
 from reelspace.search.storage.replaced_file import read_or_default, replace_file
+
+from .builders import OneTime, WatchedStore
 
 ONE = Names().with_collection("things", "things@00000001")
 
@@ -93,3 +96,17 @@ def test_a_name_moves_to_another_collection_with_its_aliases_once_and_only_while
         aliased.moved("things@00000009", "things@00000002")
     with pytest.raises(NameUnknown):
         aliased.without_collection("things", "things@00000001").moved("things@00000001", "things@00000002")
+
+
+def test_a_store_that_does_not_find_the_names_it_has_makes_no_collection_unknown(tmp_path: Path) -> None:
+    store = WatchedStore(tmp_path)
+    assert read_known(store).names == Names()
+    replace_file(store, Names, NAMES_KEY, lambda names: names.with_collection("videos", "videos@1"))
+
+    def lie() -> None:
+        raise ArtifactMissing("NoSuchKey")
+
+    store.before = OneTime("get", NAMES_KEY, lie)
+    with pytest.raises(StoreUnavailable, match="says that it is there"):
+        read_known(store)
+    assert read_known(store).full_names() == ["videos@1"]

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.core.errors import CorruptArtifact, DiskFull, InternalError, SettingError, StoreUnavailable, TemporaryError, UserError
+from reelspace.core.errors import (
+    ArtifactMissing,
+    CorruptArtifact,
+    DiskFull,
+    InternalError,
+    SettingError,
+    StoreUnavailable,
+    TemporaryError,
+    UserError,
+)
 from reelspace.core.local_store import LocalStore
 from reelspace.core.store import Store
 from reelspace.search.storage import writer as writer_module
@@ -449,3 +458,23 @@ def test_a_log_that_was_read_ahead_is_not_read_again_for_the_next_request(tmp_pa
         writer.read_ahead().result(10)
     with pytest.raises(TemporaryError, match="is closed"):
         writer.read_ahead()
+
+
+def test_a_store_that_does_not_find_the_floor_it_has_gets_nothing_acknowledged_below_it(tmp_path: Path) -> None:
+    quiet = make_log(LocalStore(tmp_path))
+    with LogWriter(quiet) as writer:
+        for number in range(1, 4):
+            writer.append(f"k{number}", rows(upsert(number, 1.0)))
+    quiet.drop(3)
+    store, num_lies = WatchedStore(tmp_path), 0
+
+    def lie(method: str, key: str) -> None:
+        nonlocal num_lies
+        if method == "get" and key.endswith("floor.json") and num_lies < 4:
+            num_lies += 1
+            raise ArtifactMissing("NoSuchKey")
+
+    store.before = lie
+    with LogWriter(make_log(store)) as writer:
+        assert writer.append("a", rows(upsert(9, 1.0))) == 4
+    assert (num_lies, keys_of(quiet, 3)) == (4, ["a"])

@@ -10,7 +10,8 @@ import pytest
 import reelspace.search
 from reelspace.core.local_store import LocalStore
 from reelspace.search.compute.build import IndexSettings
-from reelspace.search.storage.layout import CurrentGenerations, VectorSettings, collection_key, json_bytes, read_file
+from reelspace.search.scheduling.generations import create_collection_file
+from reelspace.search.storage.layout import Collection, CurrentGenerations, VectorSettings, collection_key, json_bytes, read_file
 from reelspace.search.storage.names import NAMES_KEY, Names
 from reelspace.search.storage.replaced_file import replace_file
 from reelspace.search.tools import shard_verifier
@@ -108,3 +109,11 @@ def test_an_index_that_finds_too_little_is_named(store: LocalStore, monkeypatch:
     damages = verify_store(store).damages
     assert {damage.place for damage in damages} == {f"shard {shard} of {open_named(store, 'things').full_name}" for shard in (0, 1)}
     assert "recall at 10 of vector 'text' is 0.800" in damages[0].problem + damages[1].problem
+
+
+def test_a_collection_that_is_half_made_and_has_no_name_is_no_damage_and_with_a_name_it_is_one(store: LocalStore) -> None:
+    half = Collection(name="half", space_id="1" * 16, vectors={"": VectorSettings(dimension=2)}, num_shards=1)
+    create_collection_file(store, half)
+    assert verify_store(store).damages == []
+    replace_file(store, Names, NAMES_KEY, lambda names: names.with_collection("half", half.full_name))
+    assert "current.json" in " ".join(damage.place for damage in verify_store(store).damages)
