@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reelspace.cli import search_backup
+from reelspace.cli.triton_options import Backends, DrainS, GrpcPort, Host, HttpPort, LoadS, MetricsPort, ProbePort
 
 app = typer.Typer(help="Vector search: serve, import, export, verify, inspect, measure, ask.", no_args_is_help=True)
 app.command("snapshot")(search_backup.snapshot)
@@ -116,16 +117,14 @@ def shards(
     group: Annotated[
         str | None, typer.Option("--group", help="Group of the servers that this one is of; it has every shard if not given.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on: all of this machine's, or its own.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for HTTP.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for gRPC, which gateways ask.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for metrics.")] = 8002,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port for probes.")] = 8003,
-    load_s: Annotated[float, typer.Option(min=1, help="Seconds that a shard has to load.")] = 600.0,
-    drain_s: Annotated[float, typer.Option(min=0, help="Seconds of being unready before the end.")] = 0.0,
-    backends: Annotated[
-        Path | None, typer.Option(envvar="REELSPACE_BACKENDS", help="Directory of our backends of Triton, if elsewhere.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    http_port: HttpPort = 8000,
+    grpc_port: GrpcPort = 8001,
+    metrics_port: MetricsPort = 8002,
+    port: ProbePort = 8003,
+    load_s: LoadS = 600.0,
+    drain_s: DrainS = 0.0,
+    backends: Backends = None,
 ) -> None:
     """Run a Triton server with the shards of a group until Ctrl-C or SIGTERM; its probes are real searches."""
     from reelspace.gateway.triton_app import TritonPlan, run_triton

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reelspace.cli import serve_doctor
+from reelspace.cli.triton_options import Backends, DrainS, GrpcPort, Host, HttpPort, LoadS, MetricsPort, ProbePort
 
 if TYPE_CHECKING:
     from reelspace.serving.rollout.promoter import World
@@ -42,16 +43,14 @@ def serve(
 @app.command()
 def encoders(
     store: StoreUrl,
-    host: Annotated[str, typer.Option(help="Address to listen on: all of this machine's, or its own.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for HTTP.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for gRPC.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=1, max=65_535, help="Triton's port for metrics.")] = 8002,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port for probes.")] = 8003,
-    load_s: Annotated[float, typer.Option(min=1, help="Seconds that a model has to load.")] = 600.0,
-    drain_s: Annotated[float, typer.Option(min=0, help="Seconds of being unready before the end.")] = 0.0,
-    backends: Annotated[
-        Path | None, typer.Option(envvar="REELSPACE_BACKENDS", help="Directory of our backends of Triton, if elsewhere.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    http_port: HttpPort = 8000,
+    grpc_port: GrpcPort = 8001,
+    metrics_port: MetricsPort = 8002,
+    port: ProbePort = 8003,
+    load_s: LoadS = 600.0,
+    drain_s: DrainS = 0.0,
+    backends: Backends = None,
 ) -> None:
     """Run a Triton server with the encoders that are promoted until Ctrl-C or SIGTERM; its probes are real inferences."""
     from reelspace.gateway.triton_app import TritonPlan, run_triton
