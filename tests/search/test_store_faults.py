@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from reelspace.core.errors import ReelspaceError
-from reelspace.core.s3_store import S3Place, S3Store
 from reelspace.core.store import Store, open_store
 from reelspace.search.scheduling.create import create_collection
 from reelspace.search.scheduling.rebuild import drop_old, rebuild_shard
@@ -106,7 +105,7 @@ class World:
         server = os.environ["REELSPACE_S3_ENDPOINT"].removeprefix("http://")
         self.proxy: FaultyStore = stack.enter_context(faulty_store(server, seed))
         monkeypatch.setenv("REELSPACE_S3_ENDPOINT", f"http://{self.proxy.address}")
-        self.store = S3Store(S3Place.from_environment(self.url, os.environ))
+        self.store = open_store(self.url)  # which asks how this server wants its conditions
         self.scratch = tmp_path / "scratch"
         self.gateways = [self._gateway(stack, tmp_path / f"gateway-{number}.log") for number in range(2)]
         urls = [one.url for one in self.gateways]

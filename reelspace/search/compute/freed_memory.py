@@ -1,11 +1,14 @@
 """Memory that was freed, given back to the system.
 
 glibc keeps it for what comes next. Generations come and go in other threads than searches, each of which has a heap of its own, so
-what one generation left is seldom what the next one takes, and the process grows for as long as generations follow each other.
+what one generation left is seldom what the next one takes, and the process grows for as long as generations follow each other. Arrow
+has heaps of its own beside those, one per thread, which nobody gives back.
 """
 
 import ctypes
 from typing import Final
+
+import pyarrow as pa
 
 NUM_HEAPS: Final = 2
 _LIBRARY: Final = ctypes.CDLL(None)
@@ -14,7 +17,8 @@ _M_ARENA_MAX: Final = -8
 
 
 def share_heaps() -> None:
-    """Let threads that start from now on share a few heaps; does nothing where the C library has no such call."""
+    """Let threads that start from now on share a few heaps, and Arrow use them; the first only where the C library has such a call."""
+    pa.set_memory_pool(pa.system_memory_pool())
     tune = getattr(_LIBRARY, "mallopt", None)
     if tune is not None:
         tune(_M_ARENA_MAX, NUM_HEAPS)
