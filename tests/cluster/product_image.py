@@ -13,11 +13,10 @@ from pathlib import Path
 from reelspace.serving.runtime import BACKENDS, find_libpython, library_directories
 
 from .images import write_image
+from .python_image import LIBRARY, files_in
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/reelspace/python-search:0.1.0"
-_LEFT_OUT = frozenset({"site-packages", "test", "tests", "__pycache__", "idlelib", "ensurepip", "lib2to3", "tkinter", "turtledemo"})
-_LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 
 
@@ -25,12 +24,12 @@ def write_product_image(path: Path) -> Path:
     """Write it as an archive of `docker save`; the wheel's files lie where this machine's Python looks for them."""
     standard, program = Path(sysconfig.get_path("stdlib")), Path(sys.executable).resolve()
     packages = f"{standard}/site-packages"
-    files = {str(file): file for file in _files(standard)}
+    files = {str(file): file for file in files_in(standard)}
     for name in [*_LOCKED.findall((ROOT / "requirements" / "search.lock").read_text()), "nvidia-pytriton"]:
         files |= {f"{packages}/{inside}": file for inside, file in _files_of(distribution(name))}
     files |= {f"{packages}/{inside}": file for inside, file in _files_of(distribution("reelspace")) if ".dist-info/" in inside}
     for folder in (ROOT / "reelspace", BACKENDS):
-        files |= {f"{packages}/{file.relative_to(folder.parent)}": file for file in _files(folder)}
+        files |= {f"{packages}/{file.relative_to(folder.parent)}": file for file in files_in(folder)}
     # What the libssl of the system loads by itself.
     ssl = [*Path("/usr/lib").glob("*/ossl-modules/*.so"), Path("/usr/lib/ssl/openssl.cnf")]
     files |= {str(file): file for file in ssl if file.is_file()}
@@ -50,12 +49,6 @@ def _files_of(found: Distribution) -> Iterator[tuple[str, Path]]:
             yield str(file), place
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not _LEFT_OUT & set(file.relative_to(folder).parts):
-            yield file
-
-
 def _libraries(programs: Iterable[Path]) -> set[str]:
     """Give the paths of the system's shared libraries that programs load, the loader's own among them."""
     own = Path(sysconfig.get_path("purelib"))
@@ -63,4 +56,4 @@ def _libraries(programs: Iterable[Path]) -> set[str]:
     environment = os.environ | {"LD_LIBRARY_PATH": places}
     words = list(map(str, programs))
     told = subprocess.run(["ldd", *words], capture_output=True, text=True, check=False, env=environment).stdout
-    return {found for found in _LIBRARY.findall(told) if not Path(found).is_relative_to(own.parents[2])}
+    return {found for found in LIBRARY.findall(told) if not Path(found).is_relative_to(own.parents[2])}

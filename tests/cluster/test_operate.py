@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from reelspace.gateway.keys import new_key
-
 from .helm import Release
 from .object_store import ObjectStore
 from .operating import chapters, shell
 from .real_node import NODE, RealNode
-from .test_vector_search_chart import READY_S, Gateway, product_image, row, told, values
+from .test_vector_search_chart import READY_S, Gateway, product_image, row, secrets_of, told, values
 from .tools import need_tools
 
 pytestmark = pytest.mark.cluster
@@ -26,12 +24,10 @@ def test_every_command_of_the_guide_does_what_it_says(
 ) -> None:
     need_tools("helm")
     cluster, bucket = real_node.cluster, pod_store.make_bucket()
-    key, line = new_key("test", ["admin", "read", "write"], ["*"], None)
-    given = values(pod_store, bucket) | {"gateway": values(pod_store, bucket)["gateway"]}
-    credentials = f"[default]\naws_access_key_id = {pod_store.access_key}\naws_secret_access_key = {pod_store.secret_key}\n"
+    made, key = secrets_of(pod_store)
+    texts: dict[str, str] = {name: text for secret in made for name, text in secret["stringData"].items()}
     third = {"shards": {"groups": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}}
-    texts = {"credentials": credentials, "keys.json": json.dumps([line.model_dump(mode="json", exclude_none=True)]), "key": key}
-    texts |= {"values.yaml": json.dumps(given), "third.yaml": json.dumps(third)}
+    texts |= {"values.yaml": json.dumps(values(pod_store, bucket)), "third.yaml": json.dumps(third)}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
 

@@ -179,11 +179,10 @@ def test_no_query_fails_while_pods_are_killed_drained_rolled_and_upgraded(
                 cluster.kubectl("delete", "pod", name, "--grace-period=0", "--force")
                 cluster.wait_until(ready, "pods after a kill", READY_S)
             print("killed", outcomes)
-            cluster.kubectl("delete", "pod", f"{shards[0]}-1")  # in order: drained, and ended
-            cluster.wait_until(ready, "pods after a drain", READY_S)
-            refused = cluster.kubectl("cordon", NODE)
-            assert "cordoned" in refused
+            drained = f"statefulset.kubernetes.io/pod-name={shards[0]}-1"
+            cluster.kubectl("drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", f"--pod-selector={drained}")
             cluster.kubectl("uncordon", NODE)
+            cluster.wait_until(ready, "pods after a drain", READY_S)
             for name in shards:
                 cluster.kubectl("rollout", "restart", f"statefulset/{name}")
             rolled("statefulset", *shards)

@@ -55,6 +55,16 @@ def _view(store: LocalStore, shards: list[_Shard]) -> tuple[FollowedView, list[V
     return FollowedView(store, MADE, shards_, changes.append), changes
 
 
+async def _at_the_first_of_two(store: LocalStore) -> tuple[list[_Shard], FollowedView, list[View]]:
+    """Give a view of generation 1, which both shards have, when the pointer names 2."""
+    _point(store, 1)
+    shards = [_Shard({1}), _Shard({1})]
+    followed, changes = _view(store, shards)
+    await followed.begin()
+    _point(store, 2)
+    return shards, followed, changes
+
+
 async def _numbers(followed: FollowedView) -> list[int]:
     shards: Any = followed.view.shards
     return [shard.number() for shard in shards]
@@ -73,13 +83,9 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_generations_that_are_named_no_more_are_not_waited_for(tmp_path: Path) -> None:
     # A shard is started anew while a gateway waits for generation 2, and loads what the pointer names by then: 2 never comes.
     store = LocalStore(tmp_path)
-    _point(store, 1)
 
     async def run() -> None:
-        shards = [_Shard({1}), _Shard({1})]
-        followed, changes = _view(store, shards)
-        await followed.begin()
-        _point(store, 2)
+        shards, followed, changes = await _at_the_first_of_two(store)
         following = asyncio.ensure_future(followed.follow())
         await _until_prepared(shards[0], 2)
         _point(store, 3)
@@ -95,13 +101,9 @@ def test_generations_that_are_named_no_more_are_not_waited_for(tmp_path: Path) -
 
 def test_generations_that_are_still_named_are_waited_for_while_pointers_change(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    _point(store, 1)
 
     async def run() -> None:
-        shards = [_Shard({1}), _Shard({1})]
-        followed, changes = _view(store, shards)
-        await followed.begin()
-        _point(store, 2)
+        shards, followed, changes = await _at_the_first_of_two(store)
         following = asyncio.ensure_future(followed.follow())
         await _until_prepared(shards[0], 2)
         _point(store, 3, beside=2)
@@ -118,13 +120,9 @@ def test_generations_that_are_still_named_are_waited_for_while_pointers_change(t
 
 def test_a_call_whose_generations_are_gone_waits_for_the_next_ones_no_longer_than_it_may(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    _point(store, 1)
 
     async def run() -> None:
-        shards = [_Shard({1}), _Shard({1})]
-        followed, _ = _view(store, shards)
-        await followed.begin()
-        _point(store, 2)
+        shards, followed, _ = await _at_the_first_of_two(store)
         shards[1].has.clear()
         with pytest.raises(ShardTimeout, match=r"no generation 1; no newer one could be asked within 0\.05 s"):
             await followed.ask(lambda _left_s: _numbers(followed), 0.05)
@@ -137,13 +135,9 @@ def test_a_call_whose_generations_are_gone_waits_for_the_next_ones_no_longer_tha
 
 def test_a_call_that_waited_for_its_generations_has_what_is_left_of_its_time(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    _point(store, 1)
 
     async def run() -> None:
-        shards = [_Shard({1}), _Shard({1})]
-        followed, _ = _view(store, shards)
-        await followed.begin()
-        _point(store, 2)
+        shards, followed, _ = await _at_the_first_of_two(store)
         for shard in shards:
             shard.has.clear()
         given: list[float] = []
