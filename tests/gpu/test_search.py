@@ -1,10 +1,12 @@
 """Shards on a GPU find what the same shards on the processor find, with filters and without, and swap generations where there is room."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from reelspace.core.local_store import LocalStore
 from reelspace.search.compute.build import IndexSettings
@@ -12,10 +14,13 @@ from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
 from reelspace.search.compute.generation import Placement
 from reelspace.search.compute.host import Hosting, ShardHost
 from reelspace.search.compute.library import faiss
-from reelspace.search.compute.loaded import NoRoom
-from reelspace.search.compute.shard import Shard
+from reelspace.search.compute.place import LIBRARY_BYTES, MAX_CANDIDATES, MAX_LISTS, SCRATCH_BYTES, NoRoom, free_bytes
+from reelspace.search.compute.shard import MAX_K, Shard
+from reelspace.search.compute.vector_index import SPARE_CANDIDATES
 from reelspace.search.scheduling.generations import point_collection, publish_generation
-from tests.unit.search.builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_table
+from reelspace.search.storage.entries import Entry, Write
+from reelspace.search.storage.rows import Change, Op, rows_of
+from tests.unit.search.builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_shard, make_table
 
 NUM_GPUS = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not NUM_GPUS, reason="this faiss sees no GPU")]
@@ -52,7 +57,88 @@ def test_a_gpu_finds_what_the_processor_finds(store: LocalStore, where: bytes) -
     exact = exact_ids(TABLE, QUERIES_QD, K, forbidden)
     recalls = [np.mean([len(set(ids) & set(best)) / K for ids, best in zip(some, exact, strict=True)]) for some in (expected, answered)]
     assert recalls[1] >= recalls[0] - 0.01
-    assert not any(id in forbidden for ids in answered for id in ids)
+    assert not any(forbidden.intersection(ids) for ids in answered)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq", "ivf_pqfs", "hnsw"])
+def test_every_kind_of_index_finds_as_much(kind: str) -> None:
+    """Also where a GPU has no form of it, or cannot give so many candidates."""
+    settings = IndexSettings(kind=kind, flat_below=1, recall_target=0.9, num_recall_queries=64, num_threads=8)
+    own, gpu = (make_shard(TABLE, settings, device) for device in (None, 0))
+    queries_QD = QUERIES_QD[:20]
+    for share, k in ((1.0, K), (1.0, MAX_CANDIDATES - SPARE_CANDIDATES), (1.0, MAX_K), (0.5, K), (0.4, 200), (0.4, 1000), (0.0005, K)):
+        least = float(np.quantile(TABLE.ids_N, 1 - share))
+        where = b"" if share == 1.0 else encode_filter(Filter(must=(NumberRange("number", gte=least),)))
+        forbidden = {int(id) for id in TABLE.ids_N if where and id < least}
+        best = exact_ids(TABLE, queries_QD, k, forbidden)
+        recalls = []
+        for shard in (own, gpu):
+            answered = ids_of(shard, shard.search(queries_QD, k, where=where).rows_QK)
+            assert [len(ids) for ids in answered] == [len(ids) for ids in best]
+            assert not any(forbidden.intersection(ids) for ids in answered)
+            recalls.append(np.mean([len(set(ids) & set(exact)) / len(exact) for ids, exact in zip(answered, best, strict=True)]))
+        print(f"{kind}, {share:.2%} allowed, k = {k}: recall {recalls[0]:.4f} on the processor, {recalls[1]:.4f} on the GPU")
+        assert recalls[1] >= recalls[0] - 0.01
+
+
+def test_more_lists_than_a_gpu_visits_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reelspace.search.compute.build.num_lists", lambda _: MAX_LISTS + 100)
+    table = make_table(90_000, 16, clusters=400)
+    shard = make_shard(table, IndexSettings(flat_below=1, num_recall_queries=64, num_threads=8), device=0)
+    queries_QD = make_queries(3)
+    k = MAX_K
+    found = ids_of(shard, shard.search(queries_QD, k).rows_QK)
+    assert all(len(set(ids)) == k for ids in found)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_sq8", "ivf_pq"])
+def test_deleted_rows_are_no_hits(kind: str) -> None:
+    shard = make_shard(TABLE, IndexSettings(kind=kind, flat_below=1, recall_target=0.9, num_recall_queries=64, num_threads=8), device=0)
+    before = found(shard, b"")
+    gone = {id for ids in before for id in ids[:5]}
+    shard.add(Entry(1, (Write("key", 1, rows_of([Change(Op.DELETE, id) for id in gone], make_collection(DIMENSION).fields)),)))
+    after = found(shard, b"")
+    assert all(len(ids) == K and not gone.intersection(ids) for ids in after)
+
+
+def test_shards_on_one_gpu_are_searched_at_once() -> None:
+    shards = [
+        make_shard(make_table(30_000, DIMENSION, seed=seed, clusters=200), IndexSettings(num_threads=4), device=0) for seed in (1, 2, 3)
+    ]
+    alone = [found(shard, b"") for shard in shards]
+    with ThreadPoolExecutor(len(shards)) as pool:
+        for _ in range(20):
+            assert list(pool.map(lambda shard: found(shard, b""), shards)) == alone
+
+
+def test_an_index_takes_of_a_gpu_what_it_says_and_a_scratch_of_its_own() -> None:
+    table = make_table(400_000, DIMENSION, clusters=400)
+    make_shard(TABLE, IndexSettings(num_threads=8), device=0)  # the libraries' own
+    before = torch.cuda.mem_get_info()[0]
+    shard = make_shard(table, IndexSettings(recall_target=0.5, num_recall_queries=64, num_threads=8), device=0)
+    taken = before - torch.cuda.mem_get_info()[0]
+    codes = shard.size_bytes - shard.indexes[""].sealed_vectors.nbytes
+    print(f"{taken / 2**20:.0f} MiB taken, {codes / 2**20:.0f} MiB of codes, {SCRATCH_BYTES / 2**20:.0f} MiB of scratch")
+    assert taken <= 1.25 * codes + SCRATCH_BYTES + LIBRARY_BYTES
+    assert free_bytes(0) == torch.cuda.mem_get_info()[0]
+
+
+def test_a_gpu_whose_memory_is_taken_refuses_a_generation_and_takes_it_later(store: LocalStore, tmp_path: Path) -> None:
+    made = make_collection(DIMENSION, num_shards=1)
+    with hosted(store, 0) as gpu:
+        serving = gpu.generation
+        next_one = make_index(store, tmp_path / "next", make_table(NUM_ROWS, DIMENSION, seed=3, clusters=400), made)
+        point_collection(store, publish_generation(store, next_one, tmp_path / "fetched"))
+        free = torch.cuda.mem_get_info()[0]
+        taken = torch.empty(free - (8 << 20), dtype=torch.uint8, device="cuda")
+        with pytest.raises(NoRoom, match="GPU 0 has no room"):
+            gpu.refresh()
+        assert gpu.generation == serving
+        assert len(gpu.with_shard(lambda shard: found(shard, b""))[0]) == K
+        del taken
+        torch.cuda.empty_cache()
+        gpu.refresh()
+        assert gpu.generation == serving + 1
 
 
 def test_a_generation_is_admitted_to_a_gpu_only_where_there_is_room_for_both(store: LocalStore, tmp_path: Path) -> None:
@@ -65,8 +151,8 @@ def test_a_generation_is_admitted_to_a_gpu_only_where_there_is_room_for_both(sto
         with pytest.raises(NoRoom, match="beside"):
             tight.refresh()
         wide.refresh()
-        assert (tight.generation, wide.generation) == (1, 2)
-        assert set(wide.loaded) == {1, 2}
+        assert wide.generation == tight.generation + 1
+        assert set(wide.loaded) == {tight.generation, wide.generation}
 
 
 def test_the_rate_of_a_gpu_in_batches_of_a_thousand_is_told(store: LocalStore) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from reelspace.core.errors import ArtifactMissing, CorruptArtifact, UserError
 from reelspace.core.store import Store
 from reelspace.search.compute.generation import MANIFEST
+from reelspace.search.compute.place import NoRoom
 from reelspace.search.compute.recall_watch import Recall
 from reelspace.search.compute.scrub import Scrub
 from reelspace.search.compute.shard import Shard
@@ -15,10 +16,6 @@ from reelspace.search.storage.layout import Collection, ServedGeneration, ShardM
 
 PATIENCE_S: Final = 60.0
 """A generation that could not be loaded is tried again after this time, unless somebody asks for it."""
-
-
-class NoRoom(UserError):
-    """A generation does not fit into the memory that a shard may take beside those that serve."""
 
 
 @dataclass(slots=True, eq=False)

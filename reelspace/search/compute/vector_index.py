@@ -142,6 +142,10 @@ class VectorIndex:
         return self._placed.selectors
 
     @property
+    def _is_on_device(self) -> bool:
+        return self._placed.index is not self._sealed_index
+
+    @property
     def size_bytes(self) -> int:
         """Memory that vectors and codes take, about."""
         codes = 0 if self._sealed_index is None else (self.num_sealed + self.num_grown) * (getattr(self._sealed_index, "code_size", 0) + 8)
@@ -243,7 +247,7 @@ class VectorIndex:
 
     def _plan_lone(self, k: int) -> tuple[Buffers, Any] | None:
         num = math.ceil(k * self.facts.index.rerank_factor) + SPARE_CANDIDATES
-        if self._placed.index is None or not self._placed.selectors or num > min(FEW, self.num_sealed):
+        if self._placed.index is None or self._is_on_device or num > min(FEW, self.num_sealed):
             return None
         plan = self._lone_plans[k] = Buffers(num), self._search_parameters(self._reach(num, 1.0), None)
         return plan
@@ -276,13 +280,25 @@ class VectorIndex:
             return self._compared_part(vectors_QD, effort, bits, slice(0, self.num_sealed))
         num = min(effort.num_candidates, self.num_sealed)
         reach = self._reach(num, effort.widening)
-        allowed = bits if self._placed.selectors else None
-        guesses_QR, positions_QR = self._search(self._placed.index, vectors_QD, num, reach, allowed)
+        is_sifted = bits is not None and not self._placed.selectors
+        # Rows that may not be hits take the places of others.
+        num_asked = min(math.ceil(num * effort.widening), self.num_sealed) if is_sifted else num
+        index = self._placed.index
+        if not self._placed.answers(num_asked, reach):
+            if self._sealed_index is None:
+                return self._compared_part(vectors_QD, effort, bits, slice(0, self.num_sealed))
+            index, num_asked, is_sifted = self._sealed_index, num, False
+        guesses_QR, positions_QR = self._search(index, vectors_QD, num_asked, reach, None if is_sifted else bits)
+        if self._is_on_device:
+            # cuVS gives the largest integer in the place of a missing candidate.
+            is_missing_QR = positions_QR >= self.num_sealed
+            positions_QR[is_missing_QR], guesses_QR[is_missing_QR] = -1, NO_GUESS
         is_flat = self.facts.index.kind == "flat"
         everywhere = is_flat or reach == self._whole_reach
-        if bits is not None and not self._placed.selectors:
+        if bits is not None and is_sifted:
             positions_QR = np.where((positions_QR >= 0) & _bit(bits, positions_QR), positions_QR, -1)
-        return Part(positions_QR, guesses_QR, everywhere, everywhere and num == self.num_sealed, MARGIN if is_flat else NO_MARGIN)
+        is_all = everywhere and num_asked == self.num_sealed
+        return Part(positions_QR, guesses_QR, everywhere, is_all, MARGIN if is_flat else NO_MARGIN)
 
     def _grown_part(self, vectors_QD: Floats, effort: Effort, bits: NDArray[np.uint8] | None) -> Part:
         num = min(effort.num_candidates, self.num_grown)

@@ -36,9 +36,9 @@ def make_queries(num: int, dimension: int = 16, seed: int = 99) -> NDArray[np.fl
     return unit(np.random.default_rng(seed).standard_normal((num, dimension)))
 
 
-def make_shard(table: Table, settings: IndexSettings | None = None) -> Shard:
+def make_shard(table: Table, settings: IndexSettings | None = None, device: int | None = None) -> Shard:
     rows = rows_of_table(checked_table(table), VectorSettings(dimension=table.vectors_ND.shape[1]))
-    return Shard(build_parts(rows, settings or IndexSettings()))
+    return Shard(build_parts(rows, settings or IndexSettings()), device)
 
 
 def ids_of(shard: Shard, rows_QK: NDArray[np.int64]) -> list[list[int]]:

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 
-from reelspace.core.errors import SettingError
 from reelspace.search.compute.build import IndexSettings
 from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
-from reelspace.search.compute.place import place
 from reelspace.search.compute.shard import QueryRefused
 from reelspace.search.storage.ids import NO_ID
 
@@ -123,8 +121,3 @@ def test_impossible_number_of_hits_is_refused(k: int) -> None:
 def test_wrong_dimension_is_refused() -> None:
     with pytest.raises(QueryRefused, match="length 16"):
         make_shard(make_table(20)).search(make_queries(1, 15), 3)
-
-
-def test_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SettingError, match="expected a GPU below"):
-        place(None, 64)
