@@ -13,6 +13,7 @@ from reelspace.core.log import log
 from reelspace.core.settings import Settings
 from reelspace.core.store import Store
 from reelspace.search.scheduling.leader import HOLD_S, Leader
+from reelspace.search.scheduling.left_moves import LEFT_S, LeftMoves
 from reelspace.search.scheduling.placing import GroupServers, Placer
 from reelspace.search.scheduling.publication import Publication, waiting
 from reelspace.search.scheduling.rebuild import drop_logs, drop_old
@@ -20,6 +21,7 @@ from reelspace.search.scheduling.reconcile import LOAD_S, Reconciler, ShardServe
 from reelspace.search.storage.known import read_known
 from reelspace.search.storage.layout import CurrentGenerations, collection_key, read_collection, read_file
 from reelspace.search.storage.seen_numbers import SeenNumbers
+from reelspace.search.storage.writer import Clock
 
 SOON_S: Final = 0.1
 SWEEP_S: Final = 60.0
@@ -33,6 +35,9 @@ class ControllerSettings(Settings):
     hold_s: float = Field(HOLD_S, gt=0, description="Time without a sign of life after which another controller leads, seconds.")
     load_s: float = Field(LOAD_S, gt=0, description="Time that servers have to load a generation, seconds.")
     keep_s: float = Field(60.0, ge=0, description="Time that what was replaced or moved stays loaded, seconds.")
+    left_s: float = Field(
+        LEFT_S, ge=0, description="Time after which a resharding that lets writes wait is ended for its command, seconds."
+    )
     build_bytes: int | None = Field(None, ge=1 << 26, description="Memory that a build of a generation may take, bytes; None: as it needs.")
 
 
@@ -62,6 +67,7 @@ class Controller:
         self._placer = None if groups is None else Placer(store, groups, self._settings.keep_s)
         self._leader = Leader(store, self._settings.hold_s)
         self._seen = seen or SeenNumbers()
+        self._left = LeftMoves(store, Clock().now_us, self._settings.left_s)
         self._due_s: dict[str, float] = {}
         self._sweep_s = 0.0
         self.epoch: int | None = None
@@ -98,6 +104,7 @@ class Controller:
             return False
         for full_name, publication in found.items():
             await self._further(full_name, publication, self.epoch)
+        await self._finish_moves()
         await self._sweep()
         for full_name in [one for one, due_s in self._due_s.items() if due_s <= self._now_s()]:
             del self._due_s[full_name]
@@ -110,6 +117,12 @@ class Controller:
         except (ReelspaceError, OSError) as error:
             log("not_placed", error=str(error))
             return False
+
+    async def _finish_moves(self) -> None:
+        try:
+            await asyncio.to_thread(self._left.finish)
+        except (ReelspaceError, OSError) as error:
+            log("move_not_ended", error=str(error))
 
     async def _sweep(self) -> None:
         """Look once in a while which pointers name something beside, and what logs may be dropped: others may have flipped them, too."""
