@@ -83,14 +83,15 @@ def reshard(store: Store, name: str, num_shards: int, work: Work, patience: Pati
     before = _finished(store, made)
     if made.num_shards == num_shards:
         return Resharded(before, made.full_name, num_shards, 0.0)
+    move = None
     try:
         move = _copied(store, made, num_shards, work)
         with _Following(store, move, work, patience or Patience()) as following:
             waited_s = following.run()
-    except ArtifactMissing as error:
+    except (ArtifactMissing, ReshardTaken) as error:
         if store.exists(collection_key(made.full_name)):
             raise
-        raise deleted(store, made.full_name) from error
+        raise deleted(store, made.full_name, None if move is None else move.new.full_name) from error
     _finish(store, move)
     return Resharded(made.full_name, move.new.full_name, num_shards, waited_s)
 
@@ -127,9 +128,9 @@ def client_made(store: Store, name: str) -> Collection:
     raise ReshardRefused(f"collection {name[:80]!r} does not exist in {store.url}; those that clients made are {here}")
 
 
-def deleted(store: Store, full_name: str) -> ReshardRefused:
+def deleted(store: Store, full_name: str, new: str | None = None) -> ReshardRefused:
     """Remove what is left of the resharding of a collection that was deleted, and give the error that says so."""
-    remove_deleted(store, full_name)
+    remove_deleted(store, full_name, new)
     return ReshardRefused(f"collection {full_name} was deleted meanwhile: nothing of it is left")
 
 
@@ -223,11 +224,11 @@ class _Following:
         try:
             replace_file(self._store, Names, NAMES_KEY, lambda names: names.moved(self._old, self._new))
         except NameUnknown as error:
-            raise deleted(self._store, self._old) from error
+            raise deleted(self._store, self._old, self._new) from error
 
     def _check_named(self) -> None:
         if not {self._old, self._new} & self._named():
-            raise deleted(self._store, self._old)
+            raise deleted(self._store, self._old, self._new)
 
     def _named(self) -> set[str]:
         return set(read_or_default(self._store, Names, NAMES_KEY).collections.values())

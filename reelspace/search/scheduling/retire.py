@@ -32,14 +32,15 @@ def retire(store: Store, full_name: str) -> str:
     return new
 
 
-def remove_deleted(store: Store, full_name: str) -> None:
+def remove_deleted(store: Store, full_name: str, new: str | None = None) -> None:
     """Remove all objects of a collection that was deleted, and of one that was being made of it.
 
-    That one gets a name only while the first has it: where neither has one, none of them ever will.
+    That one gets a name only while the first has it: where neither has one, none of them ever will. Who makes it gives its name (`new`): he
+    may have written to it after another removed both, and with them the file that says so.
     """
     found = read_reshard(store, full_name)
     remove_left(store, found)
-    new = found.to
+    new = found.to or new
     named = read_or_default(store, Names, NAMES_KEY).collections.values()
     if new is not None and new not in named and full_name not in named:
         remove_collection(store, new)
