@@ -20,7 +20,7 @@ from reelspace.search.compute.vector_index import SPARE_CANDIDATES
 from reelspace.search.scheduling.generations import point_collection, publish_generation
 from reelspace.search.storage.entries import Entry, Write
 from reelspace.search.storage.rows import Change, Op, rows_of
-from tests.unit.search.builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_shard, make_table
+from tests.unit.search.builders import exact_ids, ids_of, make_collection, make_index, make_queries, make_shard, make_table, recalls
 
 NUM_GPUS = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not NUM_GPUS, reason="this faiss sees no GPU")]
@@ -67,18 +67,9 @@ def test_every_kind_of_index_finds_as_much(kind: str) -> None:
     own, gpu = (make_shard(TABLE, settings, device) for device in (None, 0))
     queries_QD = QUERIES_QD[:20]
     for share, k in ((1.0, K), (1.0, MAX_CANDIDATES - SPARE_CANDIDATES), (1.0, MAX_K), (0.5, K), (0.4, 200), (0.4, 1000), (0.0005, K)):
-        least = float(np.quantile(TABLE.ids_N, 1 - share))
-        where = b"" if share == 1.0 else encode_filter(Filter(must=(NumberRange("number", gte=least),)))
-        forbidden = {int(id) for id in TABLE.ids_N if where and id < least}
-        best = exact_ids(TABLE, queries_QD, k, forbidden)
-        recalls = []
-        for shard in (own, gpu):
-            answered = ids_of(shard, shard.search(queries_QD, k, where=where).rows_QK)
-            assert [len(ids) for ids in answered] == [len(ids) for ids in best]
-            assert not any(forbidden.intersection(ids) for ids in answered)
-            recalls.append(np.mean([len(set(ids) & set(exact)) / len(exact) for ids, exact in zip(answered, best, strict=True)]))
-        print(f"{kind}, {share:.2%} allowed, k = {k}: recall {recalls[0]:.4f} on the processor, {recalls[1]:.4f} on the GPU")
-        assert recalls[1] >= recalls[0] - 0.01
+        of_both = recalls(TABLE, (own, gpu), queries_QD, share, k)
+        print(f"{kind}, {share:.2%} allowed, k = {k}: recall {of_both[0]:.4f} on the processor, {of_both[1]:.4f} on the GPU")
+        assert of_both[1] >= of_both[0] - 0.01
 
 
 def test_more_lists_than_a_gpu_visits_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:

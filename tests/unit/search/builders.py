@@ -1,5 +1,6 @@
 """Small tables, shards and generations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from reelspace.core.artifacts import Artifact, write_artifact
 from reelspace.core.store import Store
 from reelspace.search.compute.build import IndexSettings, Table, build_parts, checked_table, rows_of_table, write_index
+from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
 from reelspace.search.compute.shard import Shard
 from reelspace.search.storage.ids import ids_of_words
 from reelspace.search.storage.layout import Collection, VectorSettings
@@ -55,6 +57,20 @@ def exact_ids(table: Table, queries_QD: NDArray[np.float32], k: int, forbidden: 
         scores = (vectors @ query_D).round(12)
         answers.append([int(ids[row]) for row in np.lexsort((ids, -scores))[:k]])
     return answers
+
+
+def recalls(table: Table, shards: Sequence[Shard], queries_QD: NDArray[np.float32], share: float, k: int) -> list[float]:
+    """Give the share of the exact best that each shard finds where the rows of the highest numbers are allowed; it gives no others."""
+    least = float(np.quantile(table.ids_N, 1 - share))
+    where = b"" if share == 1.0 else encode_filter(Filter(must=(NumberRange("number", gte=least),)))
+    forbidden = {int(id) for id in table.ids_N if where and id < least}
+    best, found = exact_ids(table, queries_QD, k, forbidden), []
+    for shard in shards:
+        answered = ids_of(shard, shard.search(queries_QD, k, where=where).rows_QK)
+        assert [len(ids) for ids in answered] == [len(ids) for ids in best]
+        assert not any(forbidden.intersection(ids) for ids in answered)
+        found.append(float(np.mean([len(set(ids) & set(exact)) / len(exact) for ids, exact in zip(answered, best, strict=True)])))
+    return found
 
 
 def make_collection(dimension: int = 16, num_shards: int = 2, name: str = "videos") -> Collection:

@@ -11,10 +11,9 @@ import pytest
 from reelspace.core.errors import SettingError
 from reelspace.search.compute import vector_index
 from reelspace.search.compute.build import IndexSettings
-from reelspace.search.compute.filters import Filter, NumberRange, encode_filter
 from reelspace.search.compute.library import faiss
 from reelspace.search.compute.place import MAX_CANDIDATES, MAX_LISTS, NoRoom, Placed, place
-from tests.unit.search.builders import exact_ids, ids_of, make_queries, make_shard, make_table
+from tests.unit.search.builders import ids_of, make_queries, make_shard, make_table, recalls
 
 TABLE = make_table(45_000, clusters=60)
 QUERIES_QD = make_queries(12)
@@ -57,17 +56,8 @@ def test_what_a_device_cannot_answer_the_processor_does(kind: str, share: float,
         monkeypatch.setattr("reelspace.search.compute.build.num_lists", lambda _: MAX_LISTS + 100)
     settings = IndexSettings(kind="flat" if kind == "flat" else "ivf_sq8", flat_below=1, num_recall_queries=64)
     own, shard = make_shard(TABLE, settings), make_shard(TABLE, settings, device=0)
-    least = float(np.quantile(TABLE.ids_N, 1 - share))
-    where = b"" if share == 1.0 else encode_filter(Filter(must=(NumberRange("number", gte=least),)))
-    forbidden = {int(id) for id in TABLE.ids_N if where and id < least}
-    best = exact_ids(TABLE, QUERIES_QD, k, forbidden)
-    recalls = []
-    for one in (own, shard):
-        found = ids_of(one, one.search(QUERIES_QD, k, where=where).rows_QK)
-        assert [len(ids) for ids in found] == [len(ids) for ids in best]
-        assert not any(forbidden.intersection(ids) for ids in found)
-        recalls.append(np.mean([len(set(ids) & set(exact)) / len(exact) for ids, exact in zip(found, best, strict=True)]))
-    assert recalls[1] >= recalls[0] - 0.01
+    found = recalls(TABLE, (own, shard), QUERIES_QD, share, k)
+    assert found[1] >= found[0] - 0.01
     if (share, k) in ((1.0, 10), (0.5, 10)):
         assert made[0].num_searches
 
